@@ -1,0 +1,56 @@
+"""What can go wrong that is not the caller's SQL: few errors, each by whose fault, each with the next step.
+
+Every error is a `PgfleetError` and the builtin that fits, survives pickling, and never holds a password.
+"""
+
+from __future__ import annotations
+
+
+class PgfleetError(Exception):
+    """Base of every error that pgfleet raises.
+
+    `hint` is the next step for the person who reads it; `str(error)` shows it on a line of its own.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\nhint: {self.hint}" if self.hint else self.message
+
+
+class ConfigurationError(PgfleetError, ValueError):
+    """The settings are wrong. `problems` lists every one found, a line each, naming its variable."""
+
+    def __init__(self, problems: tuple[str, ...], hint: str = "") -> None:
+        super().__init__("\n".join(problems), hint)
+        self.problems = problems
+
+    def __reduce__(self) -> tuple[type[ConfigurationError], tuple[tuple[str, ...], str]]:
+        return type(self), (self.problems, self.hint)
+
+
+class PrimaryUnavailable(PgfleetError, ConnectionError):
+    """No primary takes connections now. The statement was not sent: it is safe to try again."""
+
+
+class LeaseTimeout(PgfleetError, TimeoutError):
+    """No connection became free within `DB_CONNECTION_TIMEOUT` or the call's `timeout_s`. Nothing was sent."""
+
+
+class ReadTimeout(PgfleetError, TimeoutError):
+    """A read did not finish within its `timeout_s`, on any node."""
+
+
+class RouterClosed(PgfleetError, RuntimeError):
+    """The router was used before it was opened or after it was closed."""
+
+
+class LocalFleetError(PgfleetError, RuntimeError):
+    """The embedded cluster could not do what was asked."""
+
+
+class DriverMissing(PgfleetError, ImportError):
+    """A driver or an extra that this call needs is not installed."""
