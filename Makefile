@@ -1,0 +1,61 @@
+# `make` checks what can be checked in seconds, `make test` everything, `make demo` shows it.
+# Needs make and Python 3.11 or newer; all else goes into .venv. Another Python: `make PYTHON=python3.13`.
+
+PYTHON ?= python3
+# The suites on real PostgreSQL share the cores; one worker starts its own fleets, module by module.
+WORKERS ?= -n 2 --dist loadscope
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: check lint types unit docs servers test demo format constraints clean help
+
+check: lint types unit ## lint, types, unit tests (the default)
+
+lint: $(VENV)/.dev ## style, format, the direction of imports
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports --no-logo
+
+types: $(VENV)/.dev ## mypy --strict
+	$(BIN)/mypy
+
+unit: $(VENV)/.dev ## values in, values out: no socket, no sleep
+	$(BIN)/pytest -q tests/unit
+
+docs: $(VENV)/.dev ## build the pages into site/
+	$(BIN)/mkdocs build --quiet --strict
+
+servers: ## the second PostgreSQL of the tests (Debian and Ubuntu, as root: installs it)
+	scripts/install-test-servers
+
+test: check docs servers ## all that CI runs
+	$(BIN)/pytest tests --ignore=tests/unit $(WORKERS)
+
+demo: $(VENV)/.all ## a primary and three replicas at work, until Ctrl-C
+	$(BIN)/pgfleet demo
+
+format: $(VENV)/.dev ## mend style and format
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+constraints: ## renew constraints.txt: the newest releases that pyproject.toml allows
+	scripts/renew-constraints $(PYTHON)
+
+clean: ## remove the venv and everything built
+	rm -rf $(VENV) site dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 14
+
+$(BIN)/pip:
+	@scripts/make-venv $(PYTHON) $(VENV)
+
+$(VENV)/.all: pyproject.toml constraints.txt | $(BIN)/pip
+	$(INSTALL) --editable '.[all]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/pip
+	$(INSTALL) --editable '.[dev]'
+	@touch $(VENV)/.all $@
