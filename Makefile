@@ -19,7 +19,7 @@ lint: $(VENV)/.dev ## style, format, the direction of imports
 	$(BIN)/lint-imports --no-logo
 
 types: $(VENV)/.dev ## mypy --strict
-	$(BIN)/mypy
+	$(BIN)/mypy $(wildcard src tests bench)
 
 unit: $(VENV)/.dev ## values in, values out: no socket, no sleep
 	$(BIN)/pytest -q tests/unit
