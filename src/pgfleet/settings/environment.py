@@ -1,0 +1,74 @@
+"""The environment -> the fields of `Settings`, and everything that is wrong with them, in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pgfleet.settings.conninfo import EXAMPLE
+from pgfleet.settings.node import PRIMARY, NodeSettings, fleet_problems
+from pgfleet.settings.replica_names import misnamed, replica_numbers
+from pgfleet.settings.source import Source
+from pgfleet.settings.variables import (
+    CONNECTION_STRING,
+    DATABASE_READ_URL,
+    DATABASE_URL,
+    GENERAL,
+    OF_PRIMARY,
+    OF_REPLICA,
+    REPLICA_PREFIX,
+    Variable,
+)
+
+
+def read_environment(environ: Mapping[str, str]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The fields of `Settings` that `environ` sets, and the problems, a line each. With a problem, use none of them."""
+    source = Source(environ)
+    primary = _primary(source)
+    fallback_dsn = source.dsn(DATABASE_READ_URL)
+    replicas = tuple(node for number in replica_numbers(source.names()) if (node := _replica(source, number)))
+    source.problems |= misnamed(source.names())
+    fields = _values(source, GENERAL)
+    problems = [f"{name}: {complaint}" for name, complaint in source.problems.items()]
+    problems += fleet_problems(primary, replicas)
+    return {"primary": primary, "replicas": replicas, "fallback_dsn": fallback_dsn, **fields}, tuple(problems)
+
+
+def _primary(source: Source) -> NodeSettings | None:
+    values = _bounded(_values(source, OF_PRIMARY), 100, 10)
+    dsn = source.dsn(DATABASE_URL)
+    if dsn is None:
+        _require(source, DATABASE_URL, f"is not set; write the primary's address into it: {EXAMPLE}")
+        return None
+    return NodeSettings(PRIMARY, dsn, variable=DATABASE_URL, **values)
+
+
+def _replica(source: Source, number: int) -> NodeSettings | None:
+    prefix = f"{REPLICA_PREFIX}{number}_"
+    variable = prefix + CONNECTION_STRING
+    if source.is_blank(variable):
+        return None  # switched off, with all that belongs to it
+    dsn = source.dsn(variable)
+    values = _bounded(_values(source, OF_REPLICA, prefix), 50, 5)
+    if dsn is None:
+        other = min(name for name in source.names() if name.startswith(prefix))
+        _require(source, variable, f"is not set, but {other} is; write {EXAMPLE}, or remove {other}")
+        return None
+    fields: dict[str, Any] = {"name": f"replica-{number}", **values}
+    return NodeSettings(dsn=dsn, variable=variable, **fields)
+
+
+def _values(source: Source, variables: Iterable[Variable], prefix: str = "") -> dict[str, Any]:
+    found = {variable.field: source.value(prefix + variable.name, variable.kind) for variable in variables}
+    return {field: value for field, value in found.items() if value is not None}
+
+
+def _bounded(values: dict[str, Any], most: int, least: int) -> dict[str, Any]:
+    """With both bounds of a pool: a minimum that nobody chose gives way to the maximum that somebody did."""
+    most = values.get("max_connections", most)
+    return {"max_connections": most, "min_connections": min(least, most)} | values
+
+
+def _require(source: Source, variable: str, complaint: str) -> None:
+    if not {variable, f"{variable}_FILE"} & source.problems.keys():
+        source.problems[variable] = complaint

@@ -1,0 +1,94 @@
+"""The settings of one server, and everything that may be wrong with a fleet of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from pgfleet.settings.dsn import Dsn
+from pgfleet.settings.kinds import NAME
+from pgfleet.settings.variables import CONNECTION_STRING, DATABASE_URL, OF_REPLICA
+
+PRIMARY = "primary"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSettings:
+    """One server: where it is, what to call it, how much of it to use.
+
+    `password` is asked at each connect, in place of the one in `dsn`: for tokens that expire and secrets that rotate.
+    Nodes are checked together, when `Settings` are made of them.
+    """
+
+    name: str
+    dsn: Dsn
+    weight: int = 1
+    """Its part of the reads, against the weights of the others."""
+    zone: str | None = None
+    max_connections: int = 50
+    min_connections: int = 5
+    variable: str = ""
+    """The variable that `dsn` came from; empty: given in code."""
+    password: Callable[[], str] | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A node, and what its settings are called where they were written."""
+
+    node: NodeSettings
+    in_code: str
+
+    def label(self, attribute: str) -> str:
+        variable = self.node.variable
+        if variable and attribute == "dsn":
+            return variable
+        if variable.endswith(CONNECTION_STRING):
+            return variable.removesuffix(CONNECTION_STRING) + attribute.upper()
+        if variable == DATABASE_URL:
+            return f"DB_{attribute.upper()}"
+        return f"{self.in_code}.{attribute}"
+
+
+def fleet_problems(primary: NodeSettings | None, replicas: Sequence[NodeSettings]) -> Iterator[str]:
+    """What is wrong with these nodes, alone and together, a line each. `primary` None: it could not be read."""
+    places = [_Place(primary, PRIMARY)] if primary else []
+    places += [_Place(replica, f"replicas[{index}]") for index, replica in enumerate(replicas)]
+    for place in places:
+        yield from _own_problems(place)
+    yield from _name_problems(places)
+    yield from _server_problems(places)
+
+
+def _own_problems(place: _Place) -> Iterator[str]:
+    node = place.node
+    complaints = [(known.field, known.kind.complaint(getattr(node, known.field))) for known in OF_REPLICA]
+    wrong = [f"{place.label(name)}: {complaint}" for name, complaint in complaints if complaint]
+    yield from wrong
+    if not wrong and node.min_connections > node.max_connections:
+        yield (
+            f"{place.label('min_connections')}: {node.min_connections} is above the maximum of "
+            f"{node.max_connections}; lower it, or raise {place.label('max_connections')}"
+        )
+
+
+def _name_problems(places: Sequence[_Place]) -> Iterator[str]:
+    owners: dict[str, _Place] = {}
+    for place in places:
+        name = place.node.name
+        if NAME.complaint(name):
+            continue  # told already, and not fit to be quoted
+        if owners.setdefault(name, place) is not place:
+            owner = owners[name].label("dsn")
+            yield f"{place.label('name')}: '{name}' is already the name of {owner}; write a name of its own"
+        elif name == PRIMARY and place.in_code != PRIMARY:
+            yield f"{place.label('name')}: '{PRIMARY}' is the primary's name; write another"
+
+
+def _server_problems(places: Sequence[_Place]) -> Iterator[str]:
+    owners: dict[object, _Place] = {}
+    for place in places:
+        owner = owners.setdefault(place.node.dsn.server, place)
+        if owner is not place:
+            same = f"is the same server and database as {owner.label('dsn')}"
+            yield f"{place.label('dsn')}: {same}; write another server's address, or remove it"

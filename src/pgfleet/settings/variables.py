@@ -1,0 +1,74 @@
+"""The names of the environment."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from pgfleet.settings.kinds import (
+    BOOLEAN,
+    DURATION,
+    INTERVAL,
+    MAX_CONNECTIONS,
+    MIN_CONNECTIONS,
+    NAME,
+    POLICY,
+    SECONDS,
+    SHARE,
+    TOKEN,
+    WEIGHT,
+    ZONE,
+    Kind,
+)
+
+
+class Variable(NamedTuple):
+    """A variable, and the field that it sets."""
+
+    name: str
+    field: str
+    kind: Kind
+
+
+DATABASE_URL = "DATABASE_URL"
+DATABASE_READ_URL = "DATABASE_READ_URL"
+CONNECTION_STRING = "CONNECTION_STRING"
+REPLICA_PREFIX = "READ_REPLICA_"
+
+GENERAL = (
+    Variable("USE_READ_REPLICAS", "use_replicas", BOOLEAN),
+    Variable("REPLICA_HEALTH_CHECK_INTERVAL", "health_check_interval_s", INTERVAL),
+    Variable("DB_MAX_IDLE_TIME", "max_idle_s", DURATION),
+    Variable("DB_MAX_LIFETIME", "max_lifetime_s", DURATION),
+    Variable("DB_CONNECTION_TIMEOUT", "connection_timeout_s", DURATION),
+    Variable("DB_QUERY_TIMEOUT", "query_timeout_s", DURATION),
+    Variable("PGFLEET_MAX_LAG_S", "max_lag_s", SECONDS),
+    Variable("PGFLEET_FALLBACK_SHARE", "fallback_share", SHARE),
+    Variable("PGFLEET_POLICY", "policy", POLICY),
+    Variable("PGFLEET_API_TOKEN", "api_token", TOKEN),
+)
+"""Those of the whole fleet: fields of `Settings`."""
+
+OF_PRIMARY = (
+    Variable("DB_MAX_CONNECTIONS", "max_connections", MAX_CONNECTIONS),
+    Variable("DB_MIN_CONNECTIONS", "min_connections", MIN_CONNECTIONS),
+)
+
+OF_REPLICA = (
+    Variable("NAME", "name", NAME),
+    Variable("WEIGHT", "weight", WEIGHT),
+    Variable("ZONE", "zone", ZONE),
+    Variable("MAX_CONNECTIONS", "max_connections", MAX_CONNECTIONS),
+    Variable("MIN_CONNECTIONS", "min_connections", MIN_CONNECTIONS),
+)
+"""Those of one replica, without `READ_REPLICA_<n>_`: fields of `NodeSettings`."""
+
+REPLICA_NAMES = (CONNECTION_STRING, *(variable.name for variable in OF_REPLICA))
+
+VARIABLES = (
+    DATABASE_URL,
+    DATABASE_READ_URL,
+    *(f"{REPLICA_PREFIX}<n>_{name}" for name in REPLICA_NAMES),
+    *(variable.name for variable in OF_PRIMARY),
+    *(variable.name for variable in GENERAL),
+)
+"""Every name that is read, each also as `NAME_FILE`. `<n>` stands for 1, 2, 3, ..."""
