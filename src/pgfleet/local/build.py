@@ -1,0 +1,107 @@
+"""Making data directories: by initdb, as copies of that, by pg_rewind or pg_basebackup."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from pgfleet.errors import LocalFleetError
+from pgfleet.local.account import Account
+from pgfleet.local.configuration import SUPERUSER
+from pgfleet.local.server import LocalNode
+
+
+def write_for(account: Account, path: Path, text: str) -> None:
+    """Write a file that only the servers' user can read."""
+    path.unlink(missing_ok=True)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    account.give(path)
+
+
+def make_node_directory(account: Account, node: LocalNode) -> None:
+    """An empty data directory, the servers' user's own, in a directory of the caller's."""
+    account.make_passable(node.directory)
+    if node.data_directory.exists():
+        shutil.rmtree(node.data_directory)
+    node.data_directory.mkdir(mode=0o700)
+    account.give(node.data_directory)
+
+
+def initialise(account: Account, initdb: Path, node: LocalNode, password: str) -> None:
+    """`initdb`, with checksums, so that pg_rewind works, and without waiting for the disk."""
+    pwfile = node.directory / "pwfile"
+    write_for(account, pwfile, password)
+    try:
+        _run(
+            account,
+            (
+                initdb,
+                "-D",
+                node.data_directory,
+                "-U",
+                SUPERUSER,
+                f"--pwfile={pwfile}",
+                "--auth=scram-sha-256",
+            ),
+            ("--no-sync", "--data-checksums", "--encoding=UTF8", "--no-locale", "--no-instructions"),
+        )
+    finally:
+        pwfile.unlink()
+
+
+def copy_stopped(account: Account, source: LocalNode, targets: list[LocalNode]) -> None:
+    """Standbys from a data directory on which no server runs: faster than a base backup of a running one."""
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        list(pool.map(lambda target: _copy(account, source, target), targets))
+
+
+def _copy(account: Account, source: LocalNode, target: LocalNode) -> None:
+    _run(account, ("cp", "-Rp", f"{source.data_directory}/.", target.data_directory))
+    mark_standby(account, target)
+
+
+def mark_standby(account: Account, node: LocalNode) -> None:
+    """A data directory with this file in it makes a standby."""
+    _run(account, ("touch", node.data_directory / "standby.signal"))
+
+
+def is_standby(node: LocalNode) -> bool:
+    """Whether its server is, or would start as, a standby."""
+    return (node.data_directory / "standby.signal").exists()
+
+
+def timeline(node: LocalNode) -> int:
+    """The timeline of the newest WAL in the data directory: known whether its server runs or not."""
+    names = [path.name[:8] for path in (node.data_directory / "pg_wal").glob("[0-9A-F]" * 8 + "*")]
+    return max((int(name, 16) for name in names), default=0)
+
+
+def rewind(account: Account, pg_rewind: Path, node: LocalNode, source: str) -> bool:
+    """Take a stopped node back to where it left the history of `source` (a conninfo). False: it takes a new copy.
+
+    A crashed standby would be refused, so it counts as a primary for the moment: pg_rewind lets it recover first.
+    """
+    (node.data_directory / "standby.signal").unlink(missing_ok=True)
+    outcome = account.run(pg_rewind, "--no-sync", "-D", node.data_directory, f"--source-server={source}")
+    return outcome.returncode == 0
+
+
+def copy_running(account: Account, pg_basebackup: Path, node: LocalNode, source: str) -> None:
+    """A new base backup of a running server in place of whatever data the node had."""
+    make_node_directory(account, node)
+    _run(
+        account,
+        (pg_basebackup, "-D", node.data_directory, "-d", source),
+        ("--wal-method=stream", "--checkpoint=fast", "--no-sync"),
+    )
+
+
+def _run(account: Account, *parts: tuple[str | Path, ...]) -> None:
+    command = [word for part in parts for word in part]
+    outcome = account.run(*command)
+    if outcome.returncode:
+        tail = "\n".join(outcome.output.splitlines()[-6:])
+        raise LocalFleetError(f"{Path(command[0]).name} failed\n{tail}", "free some disk space, or try again")

@@ -1,0 +1,210 @@
+"""The nodes of a fleet as a whole: building them, bringing them up, making one of them follow the primary again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pgfleet.core.lsn import parse_lsn
+from pgfleet.errors import LocalFleetError
+from pgfleet.local import build
+from pgfleet.local.configuration import (
+    DATABASE,
+    PLAIN_USER,
+    SUPERUSER,
+    cluster_name,
+    conninfo,
+    hba_conf,
+    pgpass,
+    server_conf,
+    slot_name,
+)
+from pgfleet.local.layout import Layout
+from pgfleet.local.scram import scram_verifier
+from pgfleet.local.server import LocalNode, Server, ServerState
+from pgfleet.local.session import Session
+from pgfleet.local.state import FleetState
+
+FOLLOW_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A fleet at one moment of its state."""
+
+    layout: Layout
+    state: FleetState
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """`primary`, `replica-1`, ...: names of nodes, whatever their roles are by now."""
+        return tuple(node.name for node in self.state.nodes)
+
+    def node(self, name: str) -> LocalNode:
+        """Raises LocalFleetError for a name that is not in the fleet."""
+        port = self.state.node(name).port
+        return LocalNode(name, port, self.layout.node(name), slot=slot_name(name), application_name=name)
+
+    def server(self, name: str) -> Server:
+        """The processes of a node."""
+        return Server(
+            self.node(name), cluster_name(self.layout, name), self._tool("postgres"), self.state.account
+        )
+
+    def session(self, name: str, database: str = DATABASE, timeout_s: float = 10.0) -> Session:
+        """A session of the superuser's. Raises LocalFleetError when the node takes none."""
+        return Session(self.node(name).port, SUPERUSER, self.state.password, database, timeout_s)
+
+    def primary(self) -> str:
+        """The node that is no standby, on the highest timeline: an old primary that came back stands on a lower one."""
+        candidates = [name for name in self.names if not build.is_standby(self.node(name))]
+        if not candidates:
+            raise LocalFleetError("every node is a standby", "pgfleet local promote one of them")
+        return max(candidates, key=lambda name: build.timeline(self.node(name)))
+
+    def build(self) -> None:
+        """Make every data directory, from nothing. No server runs yet."""
+        account = self.state.account
+        self.layout.hba.write_text(hba_conf())
+        self.layout.hba.chmod(0o644)
+        build.write_for(account, self.layout.passfile, pgpass(self.state.password))
+        first, *others = (self.node(name) for name in self.names)
+        for node in (first, *others):
+            build.make_node_directory(account, node)
+        build.initialise(account, self._tool("initdb"), first, self.state.password)
+        build.copy_stopped(account, first, others)
+
+    def start_first_time(self) -> None:
+        """Start the nodes; make slots, the plain role and the database; wait until every replica has them."""
+        primary, *replicas = self.names
+        self.spawn(primary)
+        self.server(primary).wait_ready()
+        with self.session(primary, "postgres") as session:
+            for name in replicas:
+                session.query(f"select pg_create_physical_replication_slot('{slot_name(name)}', true)")
+            for name in replicas:
+                self.spawn(name)
+            session.query(
+                f"create role {PLAIN_USER} login password '{scram_verifier(self.state.plain_password)}'"
+            )
+            session.query(f"create database {DATABASE} owner {PLAIN_USER}")
+        with self.session(primary) as session:
+            for kind in ("tables", "sequences"):
+                session.query(
+                    f"alter default privileges in schema public grant all on {kind} to {PLAIN_USER}"
+                )
+            written = session.query("select pg_current_wal_flush_lsn()")[0][0]
+        for name in replicas:
+            self._wait_replayed(name, written)
+
+    def bring_up(self) -> None:
+        """Start every stopped node. One that was a primary before the present one was promoted rejoins as a standby."""
+        primary = self.primary()
+        stopped = [name for name in self.names if self.server(name).state() is ServerState.STOPPED]
+        outlived = [name for name in stopped if name != primary and not build.is_standby(self.node(name))]
+        starting = [name for name in stopped if name not in outlived]
+        for name in starting:
+            self.spawn(name)
+        for name in starting:
+            self.server(name).wait_ready()
+        for name in outlived:
+            self.follow(name, primary)
+
+    def spawn(self, name: str) -> None:
+        """Start a node with its configuration as the state has it now, and do not wait."""
+        self.configure(name)
+        self.server(name).spawn()
+
+    def configure(self, name: str) -> None:
+        """Write a node's configuration. It holds no password, and the servers' user must read it."""
+        path = self.node(name).configuration
+        path.write_text(server_conf(self.layout, self.state, self.state.node(name)))
+        path.chmod(0o644)
+
+    def follow(self, name: str, primary: str) -> None:
+        """Make a node a standby of `primary`, which the state names as its upstream: by pg_rewind, else a new copy."""
+        node, server, account = self.node(name), self.server(name), self.state.account
+        with self.session(primary) as session:
+            session.query(
+                "checkpoint"
+            )  # before 16, pg_rewind knows a new timeline only from a checkpoint on it
+            _keep_slot(session, node.slot)
+        server.stop()
+        server.sweep()
+        source = conninfo(self.layout, self.node(primary).port, name)
+        if not build.rewind(account, self._tool("pg_rewind"), node, source):
+            build.copy_running(account, self._tool("pg_basebackup"), node, source)
+        build.mark_standby(account, node)
+        self.spawn(name)
+        server.wait_ready()
+        self._drop_own_slots(name)
+        self._wait_streaming(primary, name)
+
+    def delay_replay(self, name: str) -> None:
+        """Let a standby replay as late as the state says, and no longer paused."""
+        self.configure(name)
+        self.server(name).reload()
+        wanted_ms = str(round(self.state.node(name).apply_delay_s * 1000))
+        query = "select setting from pg_settings where name = 'recovery_min_apply_delay'"
+        with self.session(name) as session:
+            session.query("select pg_wal_replay_resume()")
+            self._wait(lambda: session.query(query) == [(wanted_ms,)], f"{name} has not read its new delay")
+
+    def pause_replay(self, name: str) -> None:
+        """Let a standby replay nothing from now on."""
+        with self.session(name) as session:
+            session.query("select pg_wal_replay_pause()")
+            self._wait(
+                lambda: (
+                    session.query("select pg_get_wal_replay_pause_state()") == [("paused",)]
+                    or self.state.node(name).apply_delay_s > 0
+                ),  # then the pause begins, at the latest, when the delay ends
+                f"{name} does not pause its replay",
+            )
+
+    def _tool(self, name: str) -> Path:
+        return Path(self.state.pg_bin, name)
+
+    def _drop_own_slots(self, name: str) -> None:
+        """Those of the time when it was a primary would keep its WAL for ever."""
+        with self.session(name) as session:
+            session.query(
+                "select pg_drop_replication_slot(slot_name) from pg_replication_slots where not active"
+            )
+
+    def _wait_replayed(self, name: str, position: str) -> None:
+        self.server(name).wait_ready()
+        with self.session(name, "postgres") as session:
+            wanted = parse_lsn(position)
+            self._wait(
+                lambda: parse_lsn(session.query("select pg_last_wal_replay_lsn()")[0][0] or "0/0") >= wanted,
+                f"{name} has not replayed {position}",
+            )
+
+    def _wait_streaming(self, primary: str, name: str) -> None:
+        with self.session(primary) as session:
+            self._wait(
+                lambda: (
+                    (name, "streaming")
+                    in session.query("select application_name, state from pg_stat_replication")
+                ),
+                f"{name} does not stream from {primary}",
+            )
+
+    def _wait(self, condition: Callable[[], bool], complaint: str) -> None:
+        deadline_s = time.monotonic() + FOLLOW_TIMEOUT_S
+        while not condition():
+            if time.monotonic() > deadline_s:
+                raise LocalFleetError(complaint, f"see {self.layout.nodes}/*/server.log")
+            time.sleep(0.005)
+
+
+def _keep_slot(session: Session, slot: str) -> None:
+    """Have a slot that keeps WAL from now on; one whose WAL is gone already is of no use."""
+    slots = session.query("select slot_name, wal_status from pg_replication_slots")
+    if (slot, "lost") in slots:
+        session.query(f"select pg_drop_replication_slot('{slot}')")
+    if slot not in [name for name, status in slots if status != "lost"]:
+        session.query(f"select pg_create_physical_replication_slot('{slot}', true)")

@@ -1,0 +1,31 @@
+"""Real fleets for every kind of test that needs one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pgfleet.local import LocalFleet
+from pgfleet.local.binaries import installations
+from pgfleet.testing import eventually
+
+__all__ = ["eventually"]
+
+INSTALLATIONS: list[Path | None] = [*installations()]
+
+
+@pytest.fixture(scope="module")
+def fleet() -> Iterator[LocalFleet]:
+    """A fleet of the module's own, for tests that destroy; whoever breaks a node mends it."""
+    with LocalFleet.temporary() as fleet:
+        yield fleet
+
+
+@pytest.fixture(scope="module", params=INSTALLATIONS or [None], ids=str)
+def any_fleet(request: pytest.FixtureRequest) -> Iterator[LocalFleet]:
+    """The same on each PostgreSQL that is installed: the wheel's, and every Debian package's."""
+    pg_bin: Path | None = request.param
+    with LocalFleet.temporary(pg_bin=pg_bin) as fleet:
+        yield fleet
