@@ -23,10 +23,10 @@ KEYWORDS = frozenset(_LIBPQ_18.split())
 
 _URL = re.compile(r"postgres(?:ql)?://")
 _OTHER_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.:-]*://")
-_HOST = re.compile(r"(?:\[([^\]]+)\]|([^:\[\]]*))(?::(.*))?", re.DOTALL)
+_HOST = re.compile(r"(?:\[([^\]]+)\]|([^:\[\]]*))(?::([^:\[\]]*))?")
 _BLANKS = " \t\n\r\f\v"
 _QUOTED = r"'((?:[^'\\]|\\.)*+)'"
-_PLAIN = rf"(?!')((?:[^\\{_BLANKS}]|\\.)*+)\\?+"
+_PLAIN = rf"(?!')((?:[^\\{_BLANKS}]|\\.)*+)"
 _PAIR = re.compile(
     rf"[{_BLANKS}]*+([^={_BLANKS}]++)[{_BLANKS}]*+=[{_BLANKS}]*+(?:{_QUOTED}|{_PLAIN})", re.DOTALL
 )
@@ -128,7 +128,7 @@ def _unknown(values: dict[str, str]) -> str:
     from difflib import get_close_matches
 
     unknown = [name for name in values if name not in KEYWORDS]
-    likely = [match for name in unknown for match in get_close_matches(name, sorted(KEYWORDS), 1)]
+    likely = [match for name in unknown for match in get_close_matches(name, sorted(KEYWORDS), 1, 0.8)]
     instead = f"write {likely[0]}" if likely else "write a server's setting as options=-c name=value"
     return (
         f"has a parameter that libpq does not know; {instead}, and percent-encode or quote special characters"

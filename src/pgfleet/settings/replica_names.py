@@ -38,8 +38,7 @@ def _likely(rest: str) -> str:
 
     number = re.match("0*([1-9][0-9]{0,8})_", rest)
     known = [*REPLICA_NAMES, *(name + FILE for name in REPLICA_NAMES)]
-    words = rest.partition("_")[2] if re.match("[^_]{0,9}_", rest) else rest
-    match = get_close_matches(words, known, 1) or get_close_matches(rest, known, 1)
+    match = get_close_matches(rest.partition("_")[2], known, 1) or get_close_matches(rest, known, 1)
     what = match[0] if match else f"CONNECTION_STRING (or {', '.join(REPLICA_NAMES[1:])})"
     return f"{REPLICA_PREFIX}{number[1] if number else '<n>'}_{what}" + (
         "" if number else ", with <n> 1, 2, 3, ..."

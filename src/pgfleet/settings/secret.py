@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Secret:
-    """A password or a token: `repr`, `str` and every format of it are `***`; `reveal()` gives the text.
+    """A password or a token: its `repr` and `str` are `***`; `reveal()` gives the text.
 
     Two are compared in a time that does not tell where they differ. It pickles with its text, because a worker
     process needs it: treat such bytes as you treat the text.
