@@ -1,3 +1,73 @@
 """Read replicas for Python applications on PostgreSQL: provision, route, watch."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pgfleet.aio import AsyncReplicaRouter
+    from pgfleet.core.explain import Explanation
+    from pgfleet.core.topology import Topology
+    from pgfleet.errors import (
+        ConfigurationError,
+        DriverMissing,
+        LeaseTimeout,
+        LocalFleetError,
+        PgfleetError,
+        PrimaryUnavailable,
+        ReadTimeout,
+        RouterClosed,
+    )
+    from pgfleet.router import ReplicaRouter
+    from pgfleet.settings import Dsn, NodeSettings, Secret, Settings
+
 __version__ = "0.1.0"
+
+_HOMES = {
+    "AsyncReplicaRouter": "aio",
+    "ConfigurationError": "errors",
+    "DriverMissing": "errors",
+    "Dsn": "settings",
+    "Explanation": "core.explain",
+    "LeaseTimeout": "errors",
+    "LocalFleetError": "errors",
+    "NodeSettings": "settings",
+    "PgfleetError": "errors",
+    "PrimaryUnavailable": "errors",
+    "ReadTimeout": "errors",
+    "ReplicaRouter": "router",
+    "RouterClosed": "errors",
+    "Secret": "settings",
+    "Settings": "settings",
+    "Topology": "core.topology",
+}
+
+__all__ = [
+    "AsyncReplicaRouter",
+    "ConfigurationError",
+    "DriverMissing",
+    "Dsn",
+    "Explanation",
+    "LeaseTimeout",
+    "LocalFleetError",
+    "NodeSettings",
+    "PgfleetError",
+    "PrimaryUnavailable",
+    "ReadTimeout",
+    "ReplicaRouter",
+    "RouterClosed",
+    "Secret",
+    "Settings",
+    "Topology",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first asked for: a process pays for the face that it uses."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'pgfleet' has no attribute {name!r}")
+    value = getattr(import_module(f"pgfleet.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

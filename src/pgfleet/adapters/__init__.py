@@ -1,1 +1,1 @@
-"""."""
+"""One file a driver: how its connections are opened, handled, cut, and how its errors read."""

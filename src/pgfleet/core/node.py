@@ -29,7 +29,7 @@ class Observation:
     role: Role
     system_id: int
     incarnation: str
-    """`pg_postmaster_start_time()`, to the microsecond: one life of the postmaster."""
+    """`pg_postmaster_start_time()` in microseconds of the epoch: one life of the postmaster."""
     server_version: int
     """`server_version_num`, as 180006."""
     timeline: int | None
@@ -64,3 +64,15 @@ class Reason(StrEnum):
     STALE = "is staler than the read allows"
     NOT_CAUGHT_UP = "has not replayed this org's last write"
     BUSY = "has no free connection"
+
+
+UNPROVEN = frozenset(
+    (
+        Reason.CLUSTER_UNKNOWN,
+        Reason.TIMELINE_UNPROVEN,
+        Reason.STALENESS_UNKNOWN,
+        Reason.STALE,
+        Reason.NOT_PROBED,
+    )
+)
+"""Reasons that another look at the node, and at the primary, may take away."""

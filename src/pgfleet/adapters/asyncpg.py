@@ -1,0 +1,123 @@
+"""asyncpg: the asynchronous face only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlencode
+
+import asyncpg
+from asyncpg import Connection
+
+from pgfleet.adapters.session import FATAL, SessionSettings
+from pgfleet.core.failure import Fault
+
+_TAKEN = frozenset(
+    (
+        "application_name", "options", "passfile", "service", "sslcert", "sslcrl", "sslkey", "sslmode",
+        "sslnegotiation", "sslpassword", "sslrootcert", "ssl_max_protocol_version", "ssl_min_protocol_version", "target_session_attrs",
+        "krbsrvname", "gsslib",
+    )
+)  # fmt: skip
+"""libpq's parameters that asyncpg reads in a connection string. Any other it would send to the server as a setting."""
+
+CLOSE_TIMEOUT_S = 1.0
+
+
+class AsyncpgConnector:
+    """Connections of asyncpg to one server."""
+
+    transactional = False
+    """A write lease is the driver's autocommit, unless a transaction is asked for."""
+
+    def __init__(self, session: SessionSettings) -> None:
+        self._dsn = _url(session)
+        self._password = session.password
+        parameters = session.dsn.parameters
+        name = parameters.get("application_name") or parameters.get("fallback_application_name") or "pgfleet"
+        self._server_settings = {"application_name": name, **session.server_settings}
+
+    async def open(self, timeout_s: float) -> Connection:
+        """A new connection."""
+        password = {"password": self._password} if self._password else {}
+        return await asyncpg.connect(
+            self._dsn, timeout=timeout_s, server_settings=self._server_settings, **password
+        )
+
+    async def one_row(self, conn: Connection, sql: str) -> Sequence[Any]:
+        """The first row of a statement without parameters."""
+        row: Sequence[Any] = await conn.fetchrow(sql)
+        return row
+
+    def fetch(self, conn: Connection, sql: str, args: Sequence[Any]) -> Any:
+        """All rows of one statement: the driver's own coroutine, for the shortest way."""
+        return conn.fetch(sql, *args)
+
+    async def execute(self, conn: Connection, sql: str, args: Sequence[Any]) -> str:
+        """Run one statement; the server's command tag."""
+        tag: str = await conn.execute(sql, *args)
+        return tag
+
+    async def begin(self, conn: Connection, *, read_only: bool) -> Any:
+        """Open a transaction; returns it."""
+        options: dict[str, Any] = {"isolation": "repeatable_read", "readonly": True} if read_only else {}
+        transaction = conn.transaction(**options)
+        await transaction.start()
+        return transaction
+
+    async def commit(self, transaction: Any) -> None:
+        """Commit a transaction of `begin`."""
+        await transaction.commit()
+
+    async def rollback(self, transaction: Any) -> None:
+        """Roll a transaction of `begin` back."""
+        await transaction.rollback()
+
+    async def reset(self, conn: Connection) -> None:
+        """Take back what the session holds, as asyncpg's own pool does."""
+        await conn.reset()
+
+    async def close(self, conn: Connection) -> None:
+        """End the session, politely if the server answers."""
+        try:
+            await conn.close(timeout=CLOSE_TIMEOUT_S)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            self.sever(conn)
+
+    def sever(self, conn: Connection) -> None:
+        """Drop the transport: whoever waits on it fails at once."""
+        if not conn.is_closed():
+            conn.terminate()
+
+    def drop(self, conn: Connection) -> None:
+        """The same as `sever`: nothing is sent."""
+        self.sever(conn)
+
+    def is_idle(self, conn: Connection) -> bool:
+        """Alive as far as the event loop knows, and in no transaction."""
+        return not conn.is_closed() and not conn.is_in_transaction()
+
+    def fault(self, error: BaseException) -> Fault | None:
+        """What an error of asyncpg means. Errors that it makes itself have no severity: only the server's do."""
+        if not isinstance(error, asyncpg.PostgresError):
+            return None
+        severity = getattr(error, "severity_en", None) or getattr(error, "severity", None)
+        if severity is None:
+            return Fault(lost=isinstance(error, asyncpg.PostgresConnectionError), sqlstate=None)
+        return Fault(sqlstate=error.sqlstate, lost=severity in FATAL)
+
+
+def _url(session: SessionSettings) -> str:
+    """The connection string in the one form that asyncpg reads, whichever form it came in."""
+    dsn = session.dsn
+    given = {
+        "host": ",".join(host for host, _ in dsn.hosts),
+        "port": ",".join(str(port) for _, port in dsn.hosts),
+        "user": dsn.user,
+        "database": dsn.database,
+        "password": dsn.password.reveal() if dsn.password and not session.password else None,
+        **{
+            key: value for key, value in dsn.parameters.items() if key in _TAKEN and key != "application_name"
+        },
+    }
+    return "postgresql://?" + urlencode({key: value for key, value in given.items() if value})

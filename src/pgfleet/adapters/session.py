@@ -1,0 +1,39 @@
+"""What a session of ours is like, whatever the driver."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pgfleet.settings import Dsn
+
+Password = Callable[[], str] | None
+"""Asked at each connect, in place of the password of the connection string."""
+
+FATAL = frozenset(("FATAL", "PANIC"))
+"""Severities after which the server ends the session."""
+
+RESET_SQL = "select pg_catalog.pg_advisory_unlock_all(); close all; unlisten *; reset all"
+"""Takes back what a session can hold: session locks, cursors WITH HOLD, channels and settings. Works on a standby."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """Where a session goes, and the settings that it starts with."""
+
+    dsn: Dsn
+    password: Password = None
+    statement_timeout_s: float = 0.0
+    """The server ends a statement that runs longer; 0: it does not."""
+    read_only: bool = False
+    """Refuse writes by `default_transaction_read_only`: a guard against accidents, not against SET."""
+
+    @property
+    def server_settings(self) -> dict[str, str]:
+        """What the startup packet says."""
+        settings = {}
+        if self.statement_timeout_s:
+            settings["statement_timeout"] = str(round(self.statement_timeout_s * 1000))
+        if self.read_only:
+            settings["default_transaction_read_only"] = "on"
+        return settings

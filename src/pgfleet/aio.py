@@ -1,0 +1,223 @@
+"""The asynchronous face."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Hashable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, overload
+
+from pgfleet.assembly import Connect
+from pgfleet.core.intent import PLAIN, ReadIntent
+from pgfleet.engine import Engine, Transaction
+from pgfleet.face import Face
+from pgfleet.pool import Pooled
+from pgfleet.runtimes import TaskRuntime
+
+if TYPE_CHECKING:
+    import asyncpg
+    import psycopg
+
+C = TypeVar("C")
+T = TypeVar("T")
+
+
+def _psycopg() -> Connect[Any]:
+    from pgfleet.adapters.psycopg import AsyncPsycopgConnector
+
+    return AsyncPsycopgConnector
+
+
+def _asyncpg() -> Connect[Any]:
+    from pgfleet.adapters.asyncpg import AsyncpgConnector
+
+    return AsyncpgConnector
+
+
+class AsyncReadLease(Generic[C]):
+    """`async with router.read() as conn`: one connection of one node for the block."""
+
+    __slots__ = ("_engine", "_intent", "_pooled", "_timeout_s")
+
+    def __init__(self, engine: Engine[C], intent: ReadIntent, timeout_s: float | None) -> None:
+        self._engine = engine
+        self._intent = intent
+        self._timeout_s = timeout_s
+
+    async def __aenter__(self) -> C:
+        engine = self._engine
+        self._pooled = engine.take(self._intent) or await engine.borrow(self._intent, self._timeout_s)
+        return self._pooled.raw
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._engine.give_back(self._pooled, error)
+
+    _pooled: Pooled[C]
+
+
+class AsyncTransactionLease(Generic[C]):
+    """`async with router.write() as conn`, or a read in a transaction."""
+
+    __slots__ = ("_begin", "_end", "_lease")
+
+    def __init__(
+        self,
+        begin: Callable[[], Awaitable[Transaction[C]]],
+        end: Callable[[Transaction[C], BaseException | None], Awaitable[None]],
+    ) -> None:
+        self._begin = begin
+        self._end = end
+
+    async def __aenter__(self) -> C:
+        self._lease = await self._begin()
+        return self._lease.pooled.raw
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._end(self._lease, error)
+
+    _lease: Transaction[C]
+
+
+class AsyncReplicaRouter(Face[C]):
+    """Routes reads to replicas and writes to the primary, for asyncio: psycopg or asyncpg.
+
+    Use it as `async with AsyncReplicaRouter.from_env() as router`, once per process and event loop.
+    """
+
+    _connectors = {"psycopg": _psycopg, "asyncpg": _asyncpg}  # noqa: RUF012 (declared ClassVar in Face)
+
+    @overload
+    @classmethod
+    def from_env(
+        cls, environ: Mapping[str, str] | None = None, driver: Literal["psycopg"] = "psycopg"
+    ) -> AsyncReplicaRouter[psycopg.AsyncConnection[Any]]: ...
+
+    @overload
+    @classmethod
+    def from_env(
+        cls, environ: Mapping[str, str] | None = None, *, driver: Literal["asyncpg"]
+    ) -> AsyncReplicaRouter[asyncpg.Connection]: ...
+
+    @overload
+    @classmethod
+    def from_env(
+        cls, environ: Mapping[str, str] | None, driver: Literal["asyncpg"]
+    ) -> AsyncReplicaRouter[asyncpg.Connection]: ...
+
+    @overload
+    @classmethod
+    def from_env(
+        cls, environ: Mapping[str, str] | None = None, driver: str = ...
+    ) -> AsyncReplicaRouter[Any]: ...
+
+    @classmethod
+    def from_env(
+        cls, environ: Mapping[str, str] | None = None, driver: str = "psycopg"
+    ) -> AsyncReplicaRouter[Any]:
+        """A router of the environment's settings, this process's by default. Raises ConfigurationError."""
+        return cls._from_env(environ, driver)
+
+    async def open(self) -> Self:
+        """Start to watch the nodes. Returns when each was looked at once, or after two seconds."""
+        if self._engine is None:
+            self._engine = self._assemble(TaskRuntime())
+            await self._engine.start()
+        return self
+
+    async def close(self) -> None:
+        """Stop watching and end the connections. What is still lent ends when it comes back."""
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            await engine.stop()
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
+
+    def read(
+        self,
+        *,
+        org_id: Hashable = None,
+        prefer_replica: bool = True,
+        max_lag_s: float | None = None,
+        timeout_s: float | None = None,
+        transaction: bool = False,
+    ) -> AsyncReadLease[C] | AsyncTransactionLease[C]:
+        """A connection for reads, of one node for the block: a replica that qualifies, else the primary.
+
+        `org_id`: it has replayed all that this org wrote through this router. `max_lag_s`: it is at most this stale.
+        `prefer_replica=False`: the primary. `timeout_s` bounds the wait for the connection. `transaction`: one
+        REPEATABLE READ READ ONLY transaction; else autocommit.
+        Raises LeaseTimeout, PrimaryUnavailable, RouterClosed on entering.
+        """
+        engine = self._engine or self.engine
+        plain = org_id is None and prefer_replica and max_lag_s is None
+        intent = PLAIN if plain else self._intent(org_id, prefer_replica, max_lag_s)
+        if transaction:
+            return AsyncTransactionLease(lambda: engine.open_read(intent, timeout_s), engine.end_read)
+        return AsyncReadLease(engine, intent, timeout_s)
+
+    def write(
+        self, *, org_id: Hashable = None, transaction: bool | None = None, timeout_s: float | None = None
+    ) -> AsyncTransactionLease[C]:
+        """A connection of the primary. psycopg: one transaction, committed on leaving; asyncpg: its autocommit.
+
+        `transaction=True` is one transaction on both. From entering on, reads of this `org_id` see the write.
+        Raises PrimaryUnavailable (nothing was sent), LeaseTimeout, RouterClosed on entering.
+        """
+        engine = self.engine
+        return AsyncTransactionLease(
+            lambda: engine.open_write(transaction, timeout_s, org_id), engine.end_write
+        )
+
+    async def fetch(
+        self,
+        sql: str,
+        *args: Any,
+        org_id: Hashable = None,
+        prefer_replica: bool = True,
+        max_lag_s: float | None = None,
+        timeout_s: float | None = None,
+    ) -> list[Any]:
+        """The driver's rows of one read, with the driver's placeholders. Tried on another node when one fails.
+
+        Raises ReadTimeout when it does not finish within `timeout_s`; errors of the SQL pass as they are.
+        """
+        engine = self._engine or self.engine
+        plain = org_id is None and prefer_replica and max_lag_s is None
+        intent = PLAIN if plain else self._intent(org_id, prefer_replica, max_lag_s)
+        return await engine.fetch(sql, args, intent, timeout_s)
+
+    async def fetch_one(self, sql: str, *args: Any, **options: Any) -> Any:
+        """The first row, or None. Options as of `fetch`."""
+        rows = await self.fetch(sql, *args, **options)
+        return rows[0] if rows else None
+
+    async def fetch_value(self, sql: str, *args: Any, **options: Any) -> Any:
+        """The first column of the first row, or None. Options as of `fetch`."""
+        row = await self.fetch_one(sql, *args, **options)
+        return None if row is None else row[0]
+
+    async def run_read(
+        self,
+        fn: Callable[[C], Awaitable[T]],
+        *,
+        org_id: Hashable = None,
+        prefer_replica: bool = True,
+        max_lag_s: float | None = None,
+        timeout_s: float | None = None,
+    ) -> T:
+        """What `fn(conn)` returns. When its node fails under it, `fn` runs again on another: it must only read."""
+        intent = self._intent(org_id, prefer_replica, max_lag_s)
+        return await self.engine.run_read(fn, intent, timeout_s)
+
+    async def execute(
+        self, sql: str, *args: Any, org_id: Hashable = None, timeout_s: float | None = None
+    ) -> str:
+        """One write on the primary, never sent twice; the server's command tag."""
+        return await self.engine.execute(sql, args, timeout_s, org_id)

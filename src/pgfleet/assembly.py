@@ -1,0 +1,75 @@
+"""Puts an engine together: for each node of the settings its pools, its prober, and what watches it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from pgfleet.adapters.session import Password, SessionSettings
+from pgfleet.board import Board, Node
+from pgfleet.core.node import Observation, Role
+from pgfleet.engine import Engine
+from pgfleet.monitor import Monitor, observe
+from pgfleet.pool import Bound, Pool, PoolLimits
+from pgfleet.ports import Connector, Runtime
+from pgfleet.settings import Dsn, NodeSettings, Settings
+
+C = TypeVar("C")
+Connect = Callable[[SessionSettings], Connector[C]]
+
+
+class NotPrimary(ConnectionError):
+    """A server that was to take writes is in recovery."""
+
+
+def assemble(settings: Settings, connect: Connect[C], runtime: Runtime) -> Engine[C]:
+    """An engine over these settings, for one driver and one runtime. Opens nothing yet."""
+    nodes = [_node(settings, node, connect, runtime) for node in (settings.primary, *settings.replicas)]
+    board = Board(settings, nodes, runtime)
+    for node in nodes:
+        node.reads.admit = _admission(board, node.name, node.reads, runtime, writes=False)
+        node.writes.admit = _admission(board, node.name, node.writes, runtime, writes=True)
+    return Engine(board, Monitor(board, runtime), runtime)
+
+
+def _node(settings: Settings, node: NodeSettings, connect: Connect[C], runtime: Runtime) -> Node[C]:
+    bound = Bound(node.max_connections, runtime)
+    configured_primary = node is settings.primary
+
+    def pool(dsn: Dsn, password: Password, max_size: int, min_size: int, read_only: bool) -> Pool[C]:
+        session = SessionSettings(dsn, password, settings.query_timeout_s, read_only)
+        limits = PoolLimits(max_size, min(min_size, max_size), settings.max_idle_s, settings.max_lifetime_s)
+        return Pool(connect(session), runtime, limits, bound)
+
+    reads_dsn = settings.fallback_dsn if configured_primary and settings.fallback_dsn else node.dsn
+    reads_password = None if reads_dsn is settings.fallback_dsn else node.password
+    reads_max = _fallback_size(settings) if configured_primary else node.max_connections
+    return Node(
+        name=node.name,
+        reads=pool(
+            reads_dsn, reads_password, reads_max, 0 if configured_primary else node.min_connections, True
+        ),
+        writes=pool(node.dsn, node.password, node.max_connections, node.min_connections, False),
+        prober=connect(SessionSettings(node.dsn, node.password)),
+    )
+
+
+def _fallback_size(settings: Settings) -> int:
+    """How many of the primary's connections reads may take: a share while replicas serve them, all of them else."""
+    limit = settings.primary.max_connections
+    serving = settings.use_replicas and settings.replicas
+    return max(1, int(limit * settings.fallback_share)) if serving else limit
+
+
+def _admission(
+    board: Board[C], name: str, pool: Pool[C], runtime: Runtime, *, writes: bool
+) -> Callable[[C], Awaitable[None]]:
+    """Every new connection says what it leads to before it is lent: the server behind an address may have changed."""
+
+    async def admit(conn: C) -> None:
+        seen: Observation = await observe(pool.connector, conn, runtime)
+        board.observe(name, seen)
+        if writes and seen.role is not Role.PRIMARY:
+            raise NotPrimary(f"{name} is in recovery and takes no writes")
+
+    return admit

@@ -1,0 +1,216 @@
+"""The only mutable state: what we believe of the nodes, their pools, and the routing table that follows from both.
+
+Everything here is decided under one lock and touches no network.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass, field
+from itertools import cycle
+from math import inf
+from typing import Any, Generic, TypeVar
+
+from pgfleet.core.intent import PLAIN, ReadIntent
+from pgfleet.core.node import Observation, Reason
+from pgfleet.core.plan import Plan, plan_read
+from pgfleet.core.policy import least_in_flight, weighted_round
+from pgfleet.core.topology import NodeState, Topology, Trouble
+from pgfleet.core.watermark import WriteMarks
+from pgfleet.pool import Pool
+from pgfleet.ports import Connector, Runtime
+from pgfleet.settings import Settings
+
+C = TypeVar("C")
+logger = logging.getLogger("pgfleet")
+
+
+@dataclass(slots=True)
+class Node(Generic[C]):
+    """One server as this process uses it: a pool for reads, one for writes, and the way to probe it."""
+
+    name: str
+    reads: Pool[C]
+    writes: Pool[C]
+    prober: Connector[C]
+    shutdowns: int = field(default=0)
+    """Connections ended by an administrator (57P01) since the node was last seen well."""
+
+    @property
+    def pools(self) -> tuple[Pool[C], Pool[C]]:
+        """Both pools."""
+        return self.reads, self.writes
+
+
+class RoutingTable:
+    """The answer to a plain read, ready made: `next_pool()` until `refresh_at_s`."""
+
+    __slots__ = ("covered_s", "names", "next_pool", "refresh_at_s")
+
+    def __init__(
+        self,
+        names: tuple[str, ...],
+        next_pool: Callable[[], Pool[Any]],
+        refresh_at_s: float,
+        covered_s: float,
+    ):
+        self.names = names
+        self.next_pool = next_pool
+        self.refresh_at_s = refresh_at_s
+        self.covered_s = covered_s
+        """Every replica of the table has replayed all that was visible at this moment."""
+
+    def satisfies(self, intent: ReadIntent) -> bool:
+        """Whether every node of the table may answer this read."""
+        if intent is PLAIN:
+            return True
+        if not intent.prefer_replica or intent.max_lag_s is not None:
+            return False
+        return intent.not_before_s is None or intent.not_before_s <= self.covered_s
+
+
+class Board(Generic[C]):
+    """What this process believes and lends. `table` is replaced whole, so readers need no lock."""
+
+    def __init__(self, settings: Settings, nodes: list[Node[C]], runtime: Runtime) -> None:
+        self.settings = settings
+        self.nodes = {node.name: node for node in nodes}
+        self.marks = WriteMarks()
+        self._runtime = runtime
+        self._lock = runtime.lock()
+        weights = {replica.name: replica.weight for replica in settings.replicas}
+        self._weights = {name: weights.get(name, 1) for name in self.nodes}
+        self.topology = Topology(
+            tuple(NodeState(name, weight) for name, weight in self._weights.items()), settings.use_replicas
+        )
+        self._fallback_told = False
+        self.missed: Pool[C] | None = None
+        """Whose turn it was when the short way found no idle connection: a hint, it may be another caller's."""
+        self.table = self._no_table()
+        self._publish()
+
+    def now_s(self) -> float:
+        """This moment of the clock that all positions are told by."""
+        return self._runtime.clock()
+
+    # what was learned
+
+    def observe(self, name: str, seen: Observation) -> None:
+        """A probe or a new connection saw this node. Connections of an earlier life of it are never lent again."""
+        with self._lock:
+            before = self.topology.node(name)
+            self.topology = self.topology.observe(name, seen)
+            reborn = before.observation is not None and before.observation.incarnation != seen.incarnation
+            if before.trouble or reborn:
+                self._drain(name)
+            self.nodes[name].shutdowns = 0
+            self._publish()
+
+    def fail(self, name: str, reason: Reason, detail: str) -> None:
+        """This node cannot be used. Statements on it that can run elsewhere are cut."""
+        with self._lock:
+            before = self.topology.node(name)
+            self.topology = self.topology.fail(name, Trouble(reason, detail, self._runtime.clock()))
+            self._publish()
+        if not before.trouble:
+            logger.warning("%s is out: %s (%s)", name, reason, detail)
+            self._drain(name)
+
+    def give_up(self, name: str) -> None:
+        """A probe has confirmed that the node does not answer: cut the statements that can run elsewhere."""
+        for pool in self.nodes[name].pools:
+            pool.sever_replayable()
+
+    def shut_down(self, name: str) -> int:
+        """Count a connection that an administrator ended; how many since the node was last seen well."""
+        with self._lock:
+            self.nodes[name].shutdowns += 1
+            return self.nodes[name].shutdowns
+
+    def _drain(self, name: str) -> None:
+        for pool in self.nodes[name].pools:
+            pool.drain()
+
+    # who writes
+
+    def begin_write(self, org_id: Hashable) -> int:
+        """A write lease of this org opens; its slot, to end it with."""
+        with self._lock:
+            return self.marks.begin(org_id)
+
+    def end_write(self, slot: int) -> None:
+        """That write lease has ended, however it ended."""
+        with self._lock:
+            self.marks.end(slot, self._runtime.clock())
+
+    # what follows
+
+    def plan(self, intent: ReadIntent) -> Plan:
+        """The candidates for a read at this moment, with a reason for each node left out."""
+        return plan_read(self.topology, intent, self.settings.max_lag_s, self._runtime.clock())
+
+    def in_turn(self, plan: Plan, avoid: frozenset[str], first: Pool[C] | None) -> Iterator[Node[C]]:
+        """The candidates in the order to try: replicas with a free place, the other replicas, then the primary.
+
+        `first` is whose turn it is, among those with a place.
+        """
+        replicas = [self.nodes[name] for name in plan.replicas if name not in avoid]
+        random.shuffle(replicas)
+        yield from sorted(replicas, key=lambda node: (not node.reads.has_room(), node.reads is not first))
+        if plan.primary and plan.primary not in avoid:
+            yield self.nodes[plan.primary]
+
+    def _publish(self) -> None:
+        """Make the routing table anew. Replicas that stay the same keep their place in the round."""
+        plan = self.plan(PLAIN)
+        if not plan.replicas:
+            self.table = self._fallback_table(plan)
+            return
+        self._fallback_told = False
+        same = plan.replicas == self.table.names
+        next_pool = self.table.next_pool if same else self._turns(plan.replicas)
+        covered_s = plan.valid_until_s - self.settings.max_lag_s if plan.valid_until_s < inf else 0.0
+        self.table = RoutingTable(plan.replicas, next_pool, plan.refresh_at_s, covered_s)
+
+    def _turns(self, names: tuple[str, ...]) -> Callable[[], Pool[C]]:
+        pools = [self.nodes[name].reads for name in names]
+        weights = [self._weights[name] for name in names]
+        start = random.randrange(len(pools))  # noqa: S311 (a turn, not a secret)
+        if self.settings.policy == "least_in_flight":
+            starts = cycle([*range(start, len(pools)), *range(start)])
+            return lambda: pools[least_in_flight([pool.in_flight for pool in pools], weights, next(starts))]
+        turns = weighted_round(weights)
+        return cycle([pools[turn] for turn in turns[start:] + turns[:start]]).__next__
+
+    def _no_table(self) -> RoutingTable:
+        def nobody() -> Pool[C]:
+            raise AssertionError("a table that is never fresh is never asked")
+
+        return RoutingTable((), nobody, -inf, -inf)
+
+    def _fallback_table(self, plan: Plan) -> RoutingTable:
+        """No replica qualifies: plain reads go to the primary, if there is one."""
+        if plan.primary is None:
+            return self._no_table()
+        pool = self.nodes[plan.primary].reads
+
+        def fall_back() -> Pool[C]:
+            self.tell_fallback(plan)
+            return pool
+
+        return RoutingTable((), fall_back, inf, inf)
+
+    def tell_fallback(self, plan: Plan) -> None:
+        """Say once an outage that reads go to the primary, and why."""
+        if (
+            self._fallback_told
+            or self.table.names
+            or not self.settings.use_replicas
+            or not self.settings.replicas
+        ):
+            return
+        self._fallback_told = True
+        why = "; ".join(f"{name} {reason}" for name, reason in plan.left_out if name != plan.primary)
+        logger.warning("Read replica not available, reading from the primary: %s", why)

@@ -1,0 +1,171 @@
+"""Which nodes may answer a read now, and a named reason for each that may not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+
+from pgfleet.core.intent import PLAIN, ReadIntent
+from pgfleet.core.node import Observation, Reason, Role
+from pgfleet.core.topology import NodeState, Topology
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The candidates for one read. `replicas` are equals, to be taken in turn; the primary comes after them."""
+
+    replicas: tuple[str, ...]
+    primary: str | None
+    left_out: tuple[tuple[str, Reason], ...]
+    """Every configured node that is no candidate as a replica, in order, and why."""
+    valid_until_s: float = inf
+    """When the mere passing of time makes one of `replicas` too stale."""
+    refresh_at_s: float = inf
+    """When it is time to ask again, so that the plan does not run out: half of the bound."""
+
+    def reason(self, name: str) -> Reason | None:
+        """Why this node is left out; None when it is a candidate."""
+        return dict(self.left_out).get(name)
+
+
+def plan_read(topology: Topology, intent: ReadIntent, max_lag_s: float, now_s: float) -> Plan:
+    """The candidates for a read at `now_s`. `max_lag_s` bounds the reads that name no bound of their own.
+
+    While no primary answers, that bound stands still at the last sample of the primary, so that replicas go on serving;
+    a bound that the read names itself does not.
+    """
+    ground = _Ground.of(topology)
+    frozen = intent.max_lag_s is None and topology.primary_name is None
+    asked_until_s = topology.history.last_asked_s if frozen else None
+    bound_s = max_lag_s if intent.max_lag_s is None else intent.max_lag_s
+    replicas, left_out, covered = [], [], []
+    for node in topology.nodes:
+        reason = ground.exclude(node)
+        covered_s = None if reason else ground.covered_s(node)
+        reason = reason or _too_stale(
+            covered_s, intent, bound_s, now_s if asked_until_s is None else asked_until_s
+        )
+        if reason:
+            left_out.append((node.name, reason))
+        else:
+            replicas.append(node.name)
+            covered.append(covered_s or -inf)
+    oldest_s = inf if frozen else min(covered, default=inf)
+    return Plan(
+        replicas=tuple(replicas) if intent.prefer_replica else (),
+        primary=topology.primary_name,
+        left_out=tuple(left_out),
+        valid_until_s=oldest_s + bound_s,
+        refresh_at_s=oldest_s + bound_s / 2,
+    )
+
+
+def staleness_bound_s(topology: Topology, node: NodeState, now_s: float) -> float | None:
+    """No read of this replica is staler than this, at `now_s`; None: not known, or not a replica of this fleet."""
+    ground = _Ground.of(topology)
+    covered_s = None if ground.exclude(node) else ground.covered_s(node)
+    return None if covered_s is None else now_s - covered_s
+
+
+def lag_s(topology: Topology, node: NodeState) -> float | None:
+    """The replica's lag when it was last probed, as people read it; None: not measured."""
+    seen = node.observation
+    if seen is None or seen.replay_lsn is None or _Ground.of(topology).untimely(node, seen):
+        return None
+    return topology.history.lag_s(seen.replay_lsn, seen.asked_s)
+
+
+def standing(topology: Topology, node: NodeState, max_lag_s: float, now_s: float) -> Reason | None:
+    """Why this node takes no plain reads as a replica at `now_s`; None when it does."""
+    return plan_read(topology, PLAIN, max_lag_s, now_s).reason(node.name)
+
+
+def _too_stale(
+    covered_s: float | None, intent: ReadIntent, bound_s: float, asked_until_s: float
+) -> Reason | None:
+    if covered_s is None:
+        return Reason.STALENESS_UNKNOWN
+    if intent.not_before_s is not None and covered_s < intent.not_before_s:
+        return Reason.NOT_CAUGHT_UP
+    return Reason.STALE if asked_until_s - covered_s >= bound_s else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Ground:
+    """What the nodes are judged against, worked out once for all of them."""
+
+    topology: Topology
+    first_names: dict[tuple[int, str], str]
+    """By server (cluster, incarnation) the first node that reached it: one postmaster may have two names."""
+    streaming: frozenset[str]
+    """The standbys that the primary feeds, by their plain names."""
+
+    @classmethod
+    def of(cls, topology: Topology) -> _Ground:
+        first_names: dict[tuple[int, str], str] = {}
+        for node in topology.nodes:
+            if node.observation and not node.trouble:
+                first_names.setdefault(_server(node.observation), node.name)
+        primary = topology.primary
+        standbys = primary.observation.standbys if primary and primary.observation else ()
+        return cls(topology, first_names, frozenset(map(_plain_name, standbys)))
+
+    def exclude(self, node: NodeState) -> Reason | None:
+        """Why this node serves no reads at all, however stale they may be."""
+        if not self.topology.use_replicas:
+            return Reason.REPLICAS_DISABLED
+        if node.trouble:
+            return node.trouble.reason
+        if node.observation is None:
+            return Reason.NOT_PROBED
+        return next((reason for check in _CHECKS if (reason := check(self, node, node.observation))), None)
+
+    def covered_s(self, node: NodeState) -> float | None:
+        """The latest moment whose every visible commit this replica has replayed; None: not known."""
+        seen = node.observation
+        return (
+            None if not seen or seen.replay_lsn is None else self.topology.history.covered_s(seen.replay_lsn)
+        )
+
+    def foreign(self, node: NodeState, seen: Observation) -> Reason | None:
+        if self.topology.system_id is None:
+            return Reason.CLUSTER_UNKNOWN
+        return None if seen.system_id == self.topology.system_id else Reason.FOREIGN_CLUSTER
+
+    def no_standby(self, node: NodeState, seen: Observation) -> Reason | None:
+        if seen.role is Role.REPLICA:
+            return None
+        return Reason.FENCED if (seen.timeline or 0) < self.topology.highest_timeline else Reason.IS_PRIMARY
+
+    def duplicate(self, node: NodeState, seen: Observation) -> Reason | None:
+        return None if self.first_names.get(_server(seen)) == node.name else Reason.DUPLICATE
+
+    def untimely(self, node: NodeState, seen: Observation) -> Reason | None:
+        """Positions of two timelines do not compare: a standby of the old primary may stand past the new one.
+
+        A standby that the present primary feeds has replayed nothing but that primary's own past.
+        """
+        written_by = self.topology.history.written_by
+        if written_by is None:
+            return Reason.STALENESS_UNKNOWN
+        if written_by.timeline != self.topology.highest_timeline:
+            return Reason.TIMELINE_UNPROVEN
+        proven = seen.timeline == written_by.timeline or _plain_name(node.name) in self.streaming
+        return None if proven else Reason.TIMELINE_UNPROVEN
+
+
+_CHECKS: tuple[Callable[[_Ground, NodeState, Observation], Reason | None], ...] = (
+    _Ground.foreign,
+    _Ground.no_standby,
+    _Ground.duplicate,
+    _Ground.untimely,
+)
+
+
+def _plain_name(name: str) -> str:
+    return name.lower().replace("-", "_")
+
+
+def _server(seen: Observation) -> tuple[int, str]:
+    return seen.system_id, seen.incarnation

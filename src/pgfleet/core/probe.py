@@ -1,0 +1,67 @@
+"""The one question that every probe and every new connection asks a server, and how its row is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pgfleet.core.lsn import Lsn, parse_lsn
+from pgfleet.core.node import Observation, Role
+
+OBSERVE_SQL = """
+select r.in_recovery,
+       (select system_identifier from pg_catalog.pg_control_system())::text,
+       (extract(epoch from pg_catalog.pg_postmaster_start_time()) * 1000000)::bigint::text,
+       pg_catalog.current_setting('server_version_num')::int,
+       case when r.in_recovery
+            then greatest((select received_tli from pg_catalog.pg_stat_wal_receiver limit 1),
+                          (select timeline_id from pg_catalog.pg_control_checkpoint()),
+                          (select min_recovery_end_timeline from pg_catalog.pg_control_recovery()))
+       end,
+       case when not r.in_recovery
+            then pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8) end,
+       case when not r.in_recovery then pg_catalog.pg_current_wal_insert_lsn()::text end,
+       case when not r.in_recovery then pg_catalog.pg_current_wal_flush_lsn()::text end,
+       case when r.in_recovery then pg_catalog.pg_last_wal_replay_lsn()::text end,
+       case when r.in_recovery then pg_catalog.pg_last_wal_receive_lsn()::text end,
+       case when r.in_recovery then pg_catalog.pg_is_wal_replay_paused() else false end,
+       extract(epoch from pg_catalog.current_setting('wal_writer_delay')::interval)::float8,
+       pg_catalog.current_setting('wal_block_size')::bigint,
+       pg_catalog.pg_size_bytes(pg_catalog.current_setting('wal_segment_size')),
+       case when not r.in_recovery
+            then array(select distinct application_name from pg_catalog.pg_stat_replication) end
+  from (select pg_catalog.pg_is_in_recovery() as in_recovery) r
+"""
+"""Works for a role without privileges; `pg_monitor` adds the walreceiver's timeline. PostgreSQL 12 to 18.
+
+The timeline of a replica is the highest that a source tells. Each source may be late and none is ever early. That of a
+primary is taken from the name of its present WAL file, because its control file is late.
+"""
+
+
+def read_observation(row: Sequence[Any], asked_s: float, answered_s: float) -> Observation:
+    """Turn the row of `OBSERVE_SQL` into an `Observation`."""
+    (in_recovery, system_id, incarnation, version, replica_timeline, wal_file_timeline, insert, flush, replay, receive,
+     paused, wal_writer_delay_s, block_bytes, segment_bytes, standbys) = row  # fmt: skip
+    return Observation(
+        asked_s=asked_s,
+        answered_s=answered_s,
+        role=Role.REPLICA if in_recovery else Role.PRIMARY,
+        system_id=int(system_id),
+        incarnation=incarnation,
+        server_version=version,
+        timeline=replica_timeline if in_recovery else int(wal_file_timeline, 16),
+        insert_lsn=_lsn(insert),
+        flush_lsn=_lsn(flush),
+        replay_lsn=_lsn(replay),
+        receive_lsn=_lsn(receive),
+        replay_paused=bool(paused),
+        wal_writer_delay_s=wal_writer_delay_s,
+        wal_block_bytes=block_bytes,
+        wal_segment_bytes=segment_bytes,
+        standbys=frozenset(standbys or ()),
+    )
+
+
+def _lsn(text: str | None) -> Lsn | None:
+    return None if text is None else parse_lsn(text)

@@ -1,0 +1,217 @@
+"""Looks at every node: at its pace, and at once when somebody asks. Each node has a connection for it alone.
+
+A probe never shares the pool of the requests, whose connections run out exactly when one wants to know why.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Generic, TypeVar
+
+from pgfleet.board import Board, Node
+from pgfleet.core.failure import Fault, Phase, Verdict, classify
+from pgfleet.core.intent import PLAIN
+from pgfleet.core.node import UNPROVEN, Observation, Reason
+from pgfleet.core.probe import OBSERVE_SQL, read_observation
+from pgfleet.core.schedule import Pace
+from pgfleet.ports import Connector, Runtime, Signal
+
+C = TypeVar("C")
+logger = logging.getLogger("pgfleet")
+
+PROBE_TIMEOUT_S = 0.25
+"""A server that lives answers the probe in a millisecond or two. Two misses in a row and the node is out."""
+CONNECT_TIMEOUT_S = 1.0
+TEND_INTERVAL_S = 1.0
+
+
+async def observe(connector: Connector[C], conn: C, runtime: Runtime) -> Observation:
+    """Ask a server what it is and where it stands."""
+    asked_s = runtime.clock()
+    row = await connector.one_row(conn, OBSERVE_SQL)
+    return read_observation(row, asked_s, runtime.clock())
+
+
+class Watch(Generic[C]):
+    """The watch on one node: its connection, and who waits for its next answer."""
+
+    def __init__(self, node: Node[C], runtime: Runtime) -> None:
+        self.node = node
+        self._runtime = runtime
+        self._conn: C | None = None
+        self._lock = runtime.lock()
+        self._askers: list[Signal] = []
+        self._alarm: Signal = runtime.signal()
+
+    def ask(self) -> Signal:
+        """Wake the watch. The signal is set when a probe that was sent after this call has ended."""
+        answered = self._runtime.signal()
+        with self._lock:
+            self._askers.append(answered)
+            self._alarm.set()
+        return answered
+
+    def askers(self) -> list[Signal]:
+        """Those whom the next probe answers. A probe under way serves nobody who came after it was sent."""
+        with self._lock:
+            askers, self._askers = self._askers, []
+            self._alarm = self._runtime.signal()
+            return askers
+
+    async def rest(self, delay_s: float) -> None:
+        """Wait for the next turn, or until somebody asks."""
+        await self._alarm.wait(delay_s)
+
+    async def look(self) -> Observation:
+        """One probe. Raises what the driver raises; a server that stays silent is cut off and counts as lost."""
+        conn = self._living() or await self.node.prober.open(CONNECT_TIMEOUT_S)
+        self._conn = conn
+        timer = self._runtime.call_later(PROBE_TIMEOUT_S, lambda: self.node.prober.sever(conn))
+        try:
+            return await observe(self.node.prober, conn, self._runtime)
+        except BaseException:
+            self._conn = None
+            self.node.prober.drop(conn)
+            raise
+        finally:
+            timer.cancel()
+
+    def _living(self) -> C | None:
+        conn, self._conn = self._conn, None
+        if conn is not None and not self.node.prober.is_idle(conn):
+            self.node.prober.drop(conn)
+            return None
+        return conn
+
+    async def close(self) -> None:
+        """End the connection."""
+        conn, self._conn = self._conn, None
+        if conn is not None:
+            await self.node.prober.close(conn)
+
+
+class Monitor(Generic[C]):
+    """Runs the watches, and looks after the pools."""
+
+    def __init__(self, board: Board[C], runtime: Runtime) -> None:
+        self._board = board
+        self._runtime = runtime
+        self._pace = Pace(board.settings.health_check_interval_s, board.settings.max_lag_s)
+        watched = board.nodes if board.settings.use_replicas else (board.settings.primary.name,)
+        self._watches = {name: Watch(board.nodes[name], runtime) for name in watched}
+        self._stop = runtime.signal()
+        self._stopping = False
+
+    async def start(self, timeout_s: float) -> None:
+        """Begin to watch, and return when every node has been looked at once, or after `timeout_s`."""
+        first_looks = [watch.ask() for watch in self._watches.values()]
+        for name, watch in self._watches.items():
+            self._runtime.spawn(self._watch(watch), f"watch {name}")
+        await self._all_set(first_looks, timeout_s)
+        await self.refresh(self._unproven(), timeout_s)
+        self._runtime.spawn(self._tend(), "tend")
+
+    def ask(self, name: str) -> Signal:
+        """Look at this node at once."""
+        return self._watches[name].ask()
+
+    async def refresh(self, names: tuple[str, ...], timeout_s: float) -> None:
+        """Look at these nodes now, and return when all have answered or failed, or after `timeout_s`."""
+        await self._all_set([self.ask(name) for name in names if name in self._watches], timeout_s)
+
+    def stop(self) -> None:
+        """Let every watch end after the look it is taking."""
+        self._stopping = True
+        self._stop.set()
+        for watch in self._watches.values():
+            watch.ask()
+
+    async def _all_set(self, signals: list[Signal], timeout_s: float) -> None:
+        deadline_s = self._runtime.clock() + timeout_s
+        for signal in signals:
+            await signal.wait(max(0.0, deadline_s - self._runtime.clock()))
+
+    def _unproven(self) -> tuple[str, ...]:
+        """The replicas that another look may prove: the first was taken before the primary's."""
+        left_out = self._board.plan(PLAIN).left_out
+        return tuple(name for name, reason in left_out if reason in UNPROVEN)
+
+    # one node
+
+    async def _watch(self, watch: Watch[C]) -> None:
+        name = watch.node.name
+        while not self._stopping:
+            askers = watch.askers()
+            await self._probe(watch)
+            for asker in askers:
+                asker.set()
+            await watch.rest(
+                self._pace.next_probe_s(self._board.topology.node(name), name in self._unproven())
+            )
+        await watch.close()
+
+    async def _probe(self, watch: Watch[C]) -> None:
+        """Look once, and again at once after a failure: only two in a row condemn a node that was well."""
+        for last in (False, True):
+            try:
+                seen = await watch.look()
+            except Exception as error:
+                if not last and not self._board.topology.node(watch.node.name).trouble:
+                    continue
+                self._condemn(watch.node, error)
+            else:
+                self._board.observe(watch.node.name, seen)
+            return
+
+    def _condemn(self, node: Node[C], error: Exception) -> None:
+        reason = probe_reason(node.prober.fault(error) or network_fault(error))
+        if reason is Reason.BUSY and self._board.topology.node(node.name).observation:
+            return  # it lives; what we know of it grows old by itself
+        self._board.fail(node.name, reason, explain_error(error))
+        self._board.give_up(node.name)
+
+    # the pools
+
+    async def _tend(self) -> None:
+        while not self._stopping:
+            for watch in self._watches.values():
+                await self._tend_node(watch.node)
+            await self._stop.wait(TEND_INTERVAL_S)
+
+    async def _tend_node(self, node: Node[C]) -> None:
+        for pool in node.pools:
+            await pool.tend(self._runtime.clock())
+            if self._wants_connections(node, pool):
+                try:
+                    await pool.fill(CONNECT_TIMEOUT_S)
+                except Exception as error:
+                    logger.debug("%s: cannot fill its pool: %s", node.name, explain_error(error))
+                    self.ask(node.name)
+
+    def _wants_connections(self, node: Node[C], pool: Any) -> bool:
+        state = self._board.topology.node(node.name)
+        if state.trouble or state.observation is None:
+            return False
+        writable = node.name == self._board.topology.primary_name
+        return writable if pool is node.writes else True
+
+
+def probe_reason(fault: Fault | None) -> Reason:
+    """What a failed probe says about its node."""
+    if fault is None:
+        return Reason.UNREACHABLE
+    verdict = classify(fault, Phase.PROBE, lease="read", in_recovery=True)
+    return {Verdict.BUSY: Reason.BUSY, Verdict.UNREACHABLE: Reason.UNREACHABLE}.get(
+        verdict, Reason.MISCONFIGURED
+    )
+
+
+def network_fault(error: BaseException) -> Fault | None:
+    """What an error of the system means while we connect or clean. In a caller's block it may be any other file's."""
+    return Fault(lost=True, timed_out=isinstance(error, TimeoutError)) if isinstance(error, OSError) else None
+
+
+def explain_error(error: BaseException) -> str:
+    """The first line of what a driver or the system said. Neither puts a password there."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

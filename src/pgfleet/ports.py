@@ -1,0 +1,100 @@
+"""The few things that pgfleet asks of the world. Adapters and runtimes implement them; the engine knows no others.
+
+Everything here is declared `async`. The threaded face drives the same coroutines with implementations that block and
+never suspend, so that each procedure is written once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol, TypeVar
+
+from pgfleet.core.failure import Fault
+
+C = TypeVar("C")
+
+
+class Connector(Protocol[C]):
+    """Opens and handles connections of one driver to one node, for one purpose."""
+
+    transactional: bool
+    """Whether a write lease is one transaction by itself, as the driver's users expect."""
+
+    async def open(self, timeout_s: float) -> C:
+        """A new connection, in autocommit. Raises the driver's error, or TimeoutError."""
+
+    async def one_row(self, conn: C, sql: str) -> Sequence[Any]:
+        """The first row of a statement without parameters."""
+
+    def fetch(self, conn: C, sql: str, args: Sequence[Any]) -> Awaitable[list[Any]]:
+        """All rows of one statement, as the driver gives them; none for a statement that returns no rows."""
+
+    async def execute(self, conn: C, sql: str, args: Sequence[Any]) -> str:
+        """Run one statement; the server's command tag."""
+
+    async def begin(self, conn: C, *, read_only: bool) -> Any:
+        """Open a transaction, a read-only one as REPEATABLE READ; returns what ends it."""
+
+    async def commit(self, transaction: Any) -> None:
+        """Commit what `begin` returned."""
+
+    async def rollback(self, transaction: Any) -> None:
+        """Roll back what `begin` returned."""
+
+    async def reset(self, conn: C) -> None:
+        """Take back what a caller may have left in the session."""
+
+    async def close(self, conn: C) -> None:
+        """End the session politely; never raises."""
+
+    def sever(self, conn: C) -> None:
+        """Shut the socket down, from any thread: whoever waits on it fails at once. Never blocks, never raises."""
+
+    def drop(self, conn: C) -> None:
+        """End a connection that nobody else uses, without a word to the server. Never blocks, never raises."""
+
+    def is_idle(self, conn: C) -> bool:
+        """Whether the connection is alive, as far as can be told without asking the server, and in no transaction."""
+
+    def fault(self, error: BaseException) -> Fault | None:
+        """What a driver's exception means; None when it is no error of the driver or the network."""
+
+
+class Signal(Protocol):
+    """Something one waits for and another sets, once."""
+
+    def set(self) -> None:
+        """Wake whoever waits, now or later."""
+
+    async def wait(self, timeout_s: float) -> bool:
+        """Whether it was set within `timeout_s`."""
+
+
+class Timer(Protocol):
+    """A call that is due later."""
+
+    def cancel(self) -> None:
+        """Forget the call, if it has not happened."""
+
+
+class Runtime(Protocol):
+    """Tasks or threads, and the monotonic clock that they share."""
+
+    def clock(self) -> float:
+        """Seconds of a monotonic clock."""
+
+    def lock(self) -> AbstractContextManager[Any]:
+        """What guards state that is shared: a lock among threads, nothing among tasks."""
+
+    def signal(self) -> Signal:
+        """A new signal."""
+
+    def call_later(self, delay_s: float, call: Callable[[], None]) -> Timer:
+        """Run a short, non-blocking call in `delay_s` seconds."""
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Run `work` beside the caller until it ends or the runtime closes."""
+
+    async def close(self, timeout_s: float) -> None:
+        """Wait for all that was spawned, and end what is left after `timeout_s`."""

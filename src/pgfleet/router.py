@@ -1,0 +1,231 @@
+"""The threaded face: the same router without `async` and `await`."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable, Coroutine, Hashable, Mapping
+from threading import Lock
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+
+from pgfleet.assembly import Connect
+from pgfleet.core.intent import PLAIN, ReadIntent
+from pgfleet.engine import Engine, Transaction
+from pgfleet.face import Face
+from pgfleet.pool import Pooled
+from pgfleet.runtimes import ThreadRuntime, drive
+from pgfleet.settings import Settings
+
+if TYPE_CHECKING:
+    import psycopg
+
+C = TypeVar("C")
+T = TypeVar("T")
+
+
+def _psycopg() -> Connect[Any]:
+    from pgfleet.adapters.psycopg import PsycopgConnector
+
+    return PsycopgConnector
+
+
+class ReadLease(Generic[C]):
+    """`with router.read() as conn`: one connection of one node for the block."""
+
+    __slots__ = ("_engine", "_intent", "_pooled", "_timeout_s")
+
+    def __init__(self, engine: Engine[C], intent: ReadIntent, timeout_s: float | None) -> None:
+        self._engine = engine
+        self._intent = intent
+        self._timeout_s = timeout_s
+
+    def __enter__(self) -> C:
+        engine = self._engine
+        self._pooled = engine.take(self._intent) or drive(engine.borrow(self._intent, self._timeout_s))
+        return self._pooled.raw
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        drive(self._engine.give_back(self._pooled, error))
+
+    _pooled: Pooled[C]
+
+
+class TransactionLease(Generic[C]):
+    """`with router.write() as conn`, or a read in a transaction."""
+
+    __slots__ = ("_begin", "_end", "_lease")
+
+    def __init__(
+        self,
+        begin: Callable[[], Coroutine[Any, Any, Transaction[C]]],
+        end: Callable[[Transaction[C], BaseException | None], Coroutine[Any, Any, None]],
+    ) -> None:
+        self._begin = begin
+        self._end = end
+
+    def __enter__(self) -> C:
+        self._lease = drive(self._begin())
+        return self._lease.pooled.raw
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        drive(self._end(self._lease, error))
+
+    _lease: Transaction[C]
+
+
+class ReplicaRouter(Face[C]):
+    """Routes reads to replicas and writes to the primary, for threads, with psycopg.
+
+    Use it as `with ReplicaRouter.from_env() as router`, once per process. A worker that inherits an open router by a
+    fork starts with new connections of its own.
+    """
+
+    _connectors = {"psycopg": _psycopg}  # noqa: RUF012 (declared ClassVar in Face)
+
+    _orphaned = False
+    """Open in the parent process, and not yet used in this one."""
+
+    def __init__(self, settings: Settings, driver: str = "psycopg") -> None:
+        super().__init__(settings, driver)
+        self._reopening = Lock()
+
+    @classmethod
+    def from_env(
+        cls, environ: Mapping[str, str] | None = None, driver: str = "psycopg"
+    ) -> ReplicaRouter[psycopg.Connection[Any]]:
+        """A router of the environment's settings, this process's by default. Raises ConfigurationError."""
+        return cls._from_env(environ, driver)  # type: ignore[return-value]  # psycopg is its one driver
+
+    def open(self) -> Self:
+        """Start to watch the nodes. Returns when each was looked at once, or after two seconds."""
+        if self._engine is None:
+            self._engine = self._assemble(ThreadRuntime())
+            drive(self._engine.start())
+            _routers.add(self)
+        return self
+
+    def close(self) -> None:
+        """Stop watching and end the connections. What is still lent ends when it comes back."""
+        engine, self._engine = self._engine, None
+        _routers.discard(self)
+        if engine is not None:
+            drive(engine.stop())
+
+    def __enter__(self) -> Self:
+        return self.open()
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def read(
+        self,
+        *,
+        org_id: Hashable = None,
+        prefer_replica: bool = True,
+        max_lag_s: float | None = None,
+        timeout_s: float | None = None,
+        transaction: bool = False,
+    ) -> ReadLease[C] | TransactionLease[C]:
+        """A connection for reads, of one node for the block: a replica that qualifies, else the primary.
+
+        `org_id`: it has replayed all that this org wrote through this router. `max_lag_s`: it is at most this stale.
+        `prefer_replica=False`: the primary. `timeout_s` bounds the wait for the connection. `transaction`: one
+        REPEATABLE READ READ ONLY transaction; else autocommit.
+        Raises LeaseTimeout, PrimaryUnavailable, RouterClosed on entering.
+        """
+        engine = self._engine or self.engine
+        plain = org_id is None and prefer_replica and max_lag_s is None
+        intent = PLAIN if plain else self._intent(org_id, prefer_replica, max_lag_s)
+        if transaction:
+            return TransactionLease(lambda: engine.open_read(intent, timeout_s), engine.end_read)
+        return ReadLease(engine, intent, timeout_s)
+
+    def write(
+        self, *, org_id: Hashable = None, transaction: bool | None = None, timeout_s: float | None = None
+    ) -> TransactionLease[C]:
+        """A connection of the primary in one transaction, committed on leaving and rolled back on an exception.
+
+        `transaction=False` leaves it in autocommit. From entering on, reads of this `org_id` see the write.
+        Raises PrimaryUnavailable (nothing was sent), LeaseTimeout, RouterClosed on entering.
+        """
+        engine = self.engine
+        return TransactionLease(lambda: engine.open_write(transaction, timeout_s, org_id), engine.end_write)
+
+    def fetch(
+        self,
+        sql: str,
+        *args: Any,
+        org_id: Hashable = None,
+        prefer_replica: bool = True,
+        max_lag_s: float | None = None,
+        timeout_s: float | None = None,
+    ) -> list[Any]:
+        """The driver's rows of one read, with the driver's placeholders. Tried on another node when one fails.
+
+        Raises ReadTimeout when it does not finish within `timeout_s`; errors of the SQL pass as they are.
+        """
+        intent = self._intent(org_id, prefer_replica, max_lag_s)
+        return drive(self.engine.fetch(sql, args, intent, timeout_s))
+
+    def fetch_one(self, sql: str, *args: Any, **options: Any) -> Any:
+        """The first row, or None. Options as of `fetch`."""
+        rows = self.fetch(sql, *args, **options)
+        return rows[0] if rows else None
+
+    def fetch_value(self, sql: str, *args: Any, **options: Any) -> Any:
+        """The first column of the first row, or None. Options as of `fetch`."""
+        row = self.fetch_one(sql, *args, **options)
+        return None if row is None else row[0]
+
+    def run_read(
+        self,
+        fn: Callable[[C], T],
+        *,
+        org_id: Hashable = None,
+        prefer_replica: bool = True,
+        max_lag_s: float | None = None,
+        timeout_s: float | None = None,
+    ) -> T:
+        """What `fn(conn)` returns. When its node fails under it, `fn` runs again on another: it must only read."""
+
+        async def work(conn: C) -> T:
+            return fn(conn)
+
+        intent = self._intent(org_id, prefer_replica, max_lag_s)
+        return drive(self.engine.run_read(work, intent, timeout_s))
+
+    def execute(self, sql: str, *args: Any, org_id: Hashable = None, timeout_s: float | None = None) -> str:
+        """One write on the primary, never sent twice; the server's command tag."""
+        return drive(self.engine.execute(sql, args, timeout_s, org_id))
+
+    @property
+    def engine(self) -> Engine[C]:
+        """What lends the connections; in a forked worker a new one, made when it is first used."""
+        if self._engine is None and self._orphaned:
+            with self._reopening:
+                self.open()
+        return super().engine
+
+    def _forget_parent(self) -> None:
+        """In a forked worker: touch none of the parent's sockets, not even to close them."""
+        if self._engine is not None:
+            _inherited.append(self._engine)
+            self._engine, self._orphaned, self._reopening = None, True, Lock()
+
+
+_routers: weakref.WeakSet[ReplicaRouter[Any]] = weakref.WeakSet()
+_inherited: list[Engine[Any]] = []
+"""Engines of the parent process, kept for ever: to free one would say goodbye on the parent's connections."""
+
+
+def _after_fork() -> None:
+    for router in list(_routers):
+        router._forget_parent()
+
+
+os.register_at_fork(after_in_child=_after_fork)

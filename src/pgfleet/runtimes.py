@@ -1,0 +1,193 @@
+"""Tasks and threads: the two ways to run the same coroutines.
+
+Among threads nothing ever suspends: every port blocks instead, so `drive` finishes a coroutine in one step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager, nullcontext
+from heapq import heappop, heappush
+from itertools import count
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def drive(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that never suspends, and return what it returns."""
+    try:
+        work.send(None)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    work.close()
+    raise RuntimeError("a blocking port suspended: an asynchronous adapter was given to the threaded face")
+
+
+class TaskSignal:
+    """A signal among the tasks of one event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._set: asyncio.Future[bool] = loop.create_future()
+
+    def set(self) -> None:
+        """Wake whoever waits, now or later."""
+        self._settle(True)
+
+    async def wait(self, timeout_s: float) -> bool:
+        """Whether it was set within `timeout_s`."""
+        timer = self._loop.call_later(timeout_s, self._settle, False)
+        try:
+            return await self._set
+        finally:
+            timer.cancel()
+
+    def _settle(self, outcome: bool) -> None:
+        if not self._set.done():
+            self._set.set_result(outcome)
+
+
+class TaskRuntime:
+    """One event loop: its tasks need no locks among themselves."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.clock = time.monotonic
+        self._no_lock: AbstractContextManager[None] = nullcontext()
+
+    def lock(self) -> AbstractContextManager[Any]:
+        """Nothing: no task is interrupted between two awaits."""
+        return self._no_lock
+
+    def signal(self) -> TaskSignal:
+        """A new signal."""
+        return TaskSignal(self._loop)
+
+    def call_later(self, delay_s: float, call: Callable[[], None]) -> asyncio.TimerHandle:
+        """Run a short call in `delay_s` seconds."""
+        return self._loop.call_later(delay_s, call)
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Run `work` as a task."""
+        task = self._loop.create_task(work, name=f"pgfleet {name}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self, timeout_s: float) -> None:
+        """Wait for the tasks, and cancel what is left after `timeout_s`."""
+        if not self._tasks:
+            return
+        _, late = await asyncio.wait(self._tasks, timeout=timeout_s)
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late)
+
+
+class ThreadSignal:
+    """A signal among threads."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self.set = self._event.set
+
+    async def wait(self, timeout_s: float) -> bool:
+        """Whether it was set within `timeout_s`. Blocks."""
+        return self._event.wait(timeout_s)
+
+
+class _Due:
+    """A call of the watchdog."""
+
+    __slots__ = ("call",)
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self.call: Callable[[], None] | None = call
+
+    def cancel(self) -> None:
+        """Forget the call, if it has not happened."""
+        self.call = None
+
+
+class Watchdog:
+    """A thread that makes short calls when they are due. It starts with the first of them."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._due: list[tuple[float, int, _Due]] = []
+        self._serial = count()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def call_later(self, delay_s: float, call: Callable[[], None]) -> _Due:
+        """Make a call in `delay_s` seconds."""
+        due = _Due(call)
+        with self._changed:
+            heappush(self._due, (time.monotonic() + delay_s, next(self._serial), due))
+            if self._thread is None and not self._closed:
+                self._thread = threading.Thread(target=self._run, name="pgfleet watchdog", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+        return due
+
+    def close(self) -> None:
+        """Make no further call, and end the thread."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        if self._thread:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while due := self._next():
+            if due.call:
+                due.call()
+
+    def _next(self) -> _Due | None:
+        with self._changed:
+            while not self._closed:
+                wait_s = self._due[0][0] - time.monotonic() if self._due else None
+                if wait_s is not None and wait_s <= 0:
+                    return heappop(self._due)[2]
+                self._changed.wait(wait_s)
+        return None
+
+
+class ThreadRuntime:
+    """Threads that share their state under locks."""
+
+    def __init__(self) -> None:
+        self._threads: list[threading.Thread] = []
+        self._watchdog = Watchdog()
+        self.clock = time.monotonic
+
+    def lock(self) -> AbstractContextManager[Any]:
+        """A new lock that its holder may take again."""
+        return threading.RLock()
+
+    def signal(self) -> ThreadSignal:
+        """A new signal."""
+        return ThreadSignal()
+
+    def call_later(self, delay_s: float, call: Callable[[], None]) -> _Due:
+        """Run a short call in `delay_s` seconds, on the watchdog's thread."""
+        return self._watchdog.call_later(delay_s, call)
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Run `work` in a thread that does not keep the process alive."""
+        thread = threading.Thread(target=drive, args=(work,), name=f"pgfleet {name}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    async def close(self, timeout_s: float) -> None:
+        """Wait for the threads, at most `timeout_s` for all of them."""
+        deadline_s = time.monotonic() + timeout_s
+        for thread in self._threads:
+            thread.join(max(0.0, deadline_s - time.monotonic()))
+        self._watchdog.close()
