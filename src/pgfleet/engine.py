@@ -414,6 +414,29 @@ class Engine(Generic[C]):
 
         return self._runtime.call_later(max(0.0, deadline_s - self._clock()), cut)
 
+    # for those who watch
+
+    async def refresh(self, older_than_s: float) -> None:
+        """Have every node whose last observation is older than this looked at now; wait at most half a second."""
+        since_s = self._clock() - older_than_s
+        nodes = self.board.topology.nodes
+        old = [n.name for n in nodes if n.observation is None or n.observation.answered_s < since_s]
+        if old:
+            await self._monitor.refresh(tuple(old), REFRESH_TIMEOUT_S)
+
+    async def fetch_from(self, name: str, sql: str) -> list[Any]:
+        """The rows of a statement on this very node, for monitoring. Raises what the driver raises, and KeyError."""
+        self._check_open()
+        pool = self.board.nodes[name].reads
+        pooled = await pool.acquire(self._clock() + CANDIDATE_SLICE_S)
+        try:
+            rows = await pool.connector.fetch(pooled.raw, sql, ())
+        except BaseException as error:
+            await self.give_back(pooled, error)
+            raise
+        await self.give_back(pooled)
+        return rows
+
     # when it cannot be done
 
     def _lease_deadline_s(self, timeout_s: float | None = None, deadline_s: float | None = None) -> float:

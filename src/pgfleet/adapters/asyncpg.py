@@ -15,8 +15,8 @@ from pgfleet.core.failure import Fault
 _TAKEN = frozenset(
     (
         "application_name", "options", "passfile", "service", "sslcert", "sslcrl", "sslkey", "sslmode",
-        "sslnegotiation", "sslpassword", "sslrootcert", "ssl_max_protocol_version", "ssl_min_protocol_version", "target_session_attrs",
-        "krbsrvname", "gsslib",
+        "sslnegotiation", "sslpassword", "sslrootcert", "ssl_max_protocol_version", "ssl_min_protocol_version",
+        "target_session_attrs", "krbsrvname", "gsslib",
     )
 )  # fmt: skip
 """libpq's parameters that asyncpg reads in a connection string. Any other it would send to the server as a setting."""
