@@ -45,7 +45,9 @@ class AsyncReadLease(Generic[C]):
 
     async def __aenter__(self) -> C:
         engine = self._engine
-        self._pooled = engine.take(self._intent) or await engine.borrow(self._intent, self._timeout_s)
+        self._pooled = engine.take(self._intent) or await engine.borrow(
+            self._intent, engine.lease_deadline_s(self._timeout_s)
+        )
         return self._pooled.raw
 
     async def __aexit__(

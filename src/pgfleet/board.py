@@ -154,11 +154,11 @@ class Board(Generic[C]):
     def in_turn(self, plan: Plan, avoid: frozenset[str], first: Pool[C] | None) -> Iterator[Node[C]]:
         """The candidates in the order to try: replicas with a free place, the other replicas, then the primary.
 
-        `first` is whose turn it is, among those with a place.
+        `first` is whose turn it is among those with a place; among those without, the shortest line comes first.
         """
         replicas = [self.nodes[name] for name in plan.replicas if name not in avoid]
         random.shuffle(replicas)
-        yield from sorted(replicas, key=lambda node: (not node.reads.has_room(), node.reads is not first))
+        yield from sorted(replicas, key=lambda node: _queue(node.reads, first))
         if plan.primary and plan.primary not in avoid:
             yield self.nodes[plan.primary]
 
@@ -214,3 +214,8 @@ class Board(Generic[C]):
         self._fallback_told = True
         why = "; ".join(f"{name} {reason}" for name, reason in plan.left_out if name != plan.primary)
         logger.warning("Read replica not available, reading from the primary: %s", why)
+
+
+def _queue(pool: Pool[Any], first: Pool[Any] | None) -> tuple[bool, bool, int]:
+    """How long a caller may have to wait there, for sorting."""
+    return not pool.has_room(), pool is not first, pool.in_flight

@@ -9,11 +9,11 @@ import logging
 from typing import Any, Generic, TypeVar
 
 from pgfleet.board import Board, Node
-from pgfleet.core.failure import Fault, Phase, Verdict, classify
 from pgfleet.core.intent import PLAIN
 from pgfleet.core.node import UNPROVEN, Observation, Reason
 from pgfleet.core.probe import OBSERVE_SQL, read_observation
 from pgfleet.core.schedule import Pace
+from pgfleet.faults import first_line, network_fault, probe_reason
 from pgfleet.ports import Connector, Runtime, Signal
 
 C = TypeVar("C")
@@ -167,7 +167,7 @@ class Monitor(Generic[C]):
         reason = probe_reason(node.prober.fault(error) or network_fault(error))
         if reason is Reason.BUSY and self._board.topology.node(node.name).observation:
             return  # it lives; what we know of it grows old by itself
-        self._board.fail(node.name, reason, explain_error(error))
+        self._board.fail(node.name, reason, first_line(error))
         self._board.give_up(node.name)
 
     # the pools
@@ -185,7 +185,7 @@ class Monitor(Generic[C]):
                 try:
                     await pool.fill(CONNECT_TIMEOUT_S)
                 except Exception as error:
-                    logger.debug("%s: cannot fill its pool: %s", node.name, explain_error(error))
+                    logger.debug("%s: cannot fill its pool: %s", node.name, first_line(error))
                     self.ask(node.name)
 
     def _wants_connections(self, node: Node[C], pool: Any) -> bool:
@@ -194,24 +194,3 @@ class Monitor(Generic[C]):
             return False
         writable = node.name == self._board.topology.primary_name
         return writable if pool is node.writes else True
-
-
-def probe_reason(fault: Fault | None) -> Reason:
-    """What a failed probe says about its node."""
-    if fault is None:
-        return Reason.UNREACHABLE
-    verdict = classify(fault, Phase.PROBE, lease="read", in_recovery=True)
-    return {Verdict.BUSY: Reason.BUSY, Verdict.UNREACHABLE: Reason.UNREACHABLE}.get(
-        verdict, Reason.MISCONFIGURED
-    )
-
-
-def network_fault(error: BaseException) -> Fault | None:
-    """What an error of the system means while we connect or clean. In a caller's block it may be any other file's."""
-    return Fault(lost=True, timed_out=isinstance(error, TimeoutError)) if isinstance(error, OSError) else None
-
-
-def explain_error(error: BaseException) -> str:
-    """The first line of what a driver or the system said. Neither puts a password there."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

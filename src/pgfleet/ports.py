@@ -98,3 +98,19 @@ class Runtime(Protocol):
 
     async def close(self, timeout_s: float) -> None:
         """Wait for all that was spawned, and end what is left after `timeout_s`."""
+
+
+class Watcher(Protocol):
+    """Looks at the nodes, and tells the board."""
+
+    async def start(self, timeout_s: float) -> None:
+        """Begin to watch; return when every node was looked at once, or after `timeout_s`."""
+
+    def stop(self) -> None:
+        """Let every watch end after the look it is taking."""
+
+    def ask(self, name: str) -> Signal:
+        """Look at this node at once. The signal is set when a look that was taken after this call has ended."""
+
+    async def refresh(self, names: tuple[str, ...], timeout_s: float) -> None:
+        """Look at these nodes now; return when all have answered or failed, or after `timeout_s`."""

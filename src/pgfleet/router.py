@@ -42,7 +42,9 @@ class ReadLease(Generic[C]):
 
     def __enter__(self) -> C:
         engine = self._engine
-        self._pooled = engine.take(self._intent) or drive(engine.borrow(self._intent, self._timeout_s))
+        self._pooled = engine.take(self._intent) or drive(
+            engine.borrow(self._intent, engine.lease_deadline_s(self._timeout_s))
+        )
         return self._pooled.raw
 
     def __exit__(
