@@ -18,7 +18,6 @@ from typer.main import get_command
 from pgfleet import errors
 from pgfleet.cli.app import app
 from pgfleet.local import LocalFleet
-from pgfleet.settings.variables import VARIABLES
 from tests.docs.pages import PAGES, ROOT, SHELLS, Command, Snippet, all_snippets, commands, links
 
 PYTHON = all_snippets("python")
@@ -108,11 +107,6 @@ def test_no_page_names_a_machine(page: Path) -> None:
 def test_every_command_is_documented() -> None:
     page = (REFERENCE / "cli.md").read_text()
     assert [name for name in command_names(command_line()) if name not in page] == []
-
-
-def test_every_variable_is_documented() -> None:
-    page = (REFERENCE / "environment.md").read_text()
-    assert [name for name in VARIABLES if f"`{name}`" not in page] == []
 
 
 def test_every_error_is_documented() -> None:
