@@ -6,6 +6,7 @@ Among threads nothing ever suspends: every port blocks instead, so `drive` finis
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import Callable, Coroutine
@@ -15,6 +16,7 @@ from itertools import count
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+logger = logging.getLogger("pgfleet")
 
 
 def drive(work: Coroutine[Any, Any, T]) -> T:
@@ -29,27 +31,34 @@ def drive(work: Coroutine[Any, Any, T]) -> T:
 
 
 class TaskSignal:
-    """A signal among the tasks of one event loop."""
+    """A signal among the tasks of one event loop, for one of them to wait for, as often as it likes."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._set: asyncio.Future[bool] = loop.create_future()
+        self._is_set = False
+        self._waiter: asyncio.Future[None] | None = None
 
     def set(self) -> None:
         """Wake whoever waits, now or later."""
-        self._settle(True)
+        self._is_set = True
+        _wake(self._waiter)
 
     async def wait(self, timeout_s: float) -> bool:
         """Whether it was set within `timeout_s`."""
-        timer = self._loop.call_later(timeout_s, self._settle, False)
+        if self._is_set:
+            return True
+        self._waiter = waiter = self._loop.create_future()
+        timer = self._loop.call_later(timeout_s, _wake, waiter)
         try:
-            return await self._set
+            await waiter
         finally:
             timer.cancel()
+        return self._is_set
 
-    def _settle(self, outcome: bool) -> None:
-        if not self._set.done():
-            self._set.set_result(outcome)
+
+def _wake(waiter: asyncio.Future[None] | None) -> None:
+    if waiter and not waiter.done():
+        waiter.set_result(None)
 
 
 class TaskRuntime:
@@ -103,16 +112,25 @@ class ThreadSignal:
 
 
 class _Due:
-    """A call of the watchdog."""
+    """A call of the watchdog: made, or cancelled, but never under way once `cancel` has returned."""
 
-    __slots__ = ("call",)
+    __slots__ = ("_call", "_lock")
 
     def __init__(self, call: Callable[[], None]) -> None:
-        self.call: Callable[[], None] | None = call
+        self._call: Callable[[], None] | None = call
+        self._lock = threading.Lock()
 
     def cancel(self) -> None:
-        """Forget the call, if it has not happened."""
-        self.call = None
+        """Forget the call, if it has not happened; wait for it, if it is happening."""
+        with self._lock:
+            self._call = None
+
+    def happen(self) -> None:
+        """Make the call, unless it was cancelled."""
+        with self._lock:
+            call, self._call = self._call, None
+            if call:
+                call()
 
 
 class Watchdog:
@@ -129,11 +147,13 @@ class Watchdog:
         """Make a call in `delay_s` seconds."""
         due = _Due(call)
         with self._changed:
-            heappush(self._due, (time.monotonic() + delay_s, next(self._serial), due))
+            entry = (time.monotonic() + delay_s, next(self._serial), due)
+            heappush(self._due, entry)
             if self._thread is None and not self._closed:
                 self._thread = threading.Thread(target=self._run, name="pgfleet watchdog", daemon=True)
                 self._thread.start()
-            self._changed.notify()
+            if self._due[0] is entry:
+                self._changed.notify()
         return due
 
     def close(self) -> None:
@@ -146,8 +166,10 @@ class Watchdog:
 
     def _run(self) -> None:
         while due := self._next():
-            if due.call:
-                due.call()
+            try:
+                due.happen()
+            except Exception:  # the next call must still be made
+                logger.exception("a call of the watchdog failed")
 
     def _next(self) -> _Due | None:
         with self._changed:
