@@ -25,7 +25,7 @@ unit: $(VENV)/.dev ## values in, values out: no socket, no sleep
 	$(BIN)/pytest -q tests/unit
 
 docs: $(VENV)/.dev ## build the pages into site/
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 servers: ## the second PostgreSQL of the tests (Debian and Ubuntu, as root: installs it)
 	scripts/install-test-servers
