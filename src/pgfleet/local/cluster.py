@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pgfleet.core.lsn import parse_lsn
 from pgfleet.errors import LocalFleetError
 from pgfleet.local import build
 from pgfleet.local.configuration import (
@@ -53,9 +52,9 @@ class Cluster:
             self.node(name), cluster_name(self.layout, name), self._tool("postgres"), self.state.account
         )
 
-    def session(self, name: str, database: str = DATABASE, timeout_s: float = 10.0) -> Session:
+    def session(self, name: str, timeout_s: float = 10.0) -> Session:
         """A session of the superuser's. Raises LocalFleetError when the node takes none."""
-        return Session(self.node(name).port, SUPERUSER, self.state.password, database, timeout_s)
+        return Session(self.node(name).port, SUPERUSER, self.state.password, DATABASE, timeout_s)
 
     def primary(self) -> str:
         """The node that is no standby, on the highest timeline: an old primary that came back stands on a lower one."""
@@ -77,27 +76,20 @@ class Cluster:
         build.copy_stopped(account, first, others)
 
     def start_first_time(self) -> None:
-        """Start the nodes; make slots, the plain role and the database; wait until every replica has them."""
+        """Start the nodes; make slots, and the plain role, which owns the database; wait until every replica has it."""
         primary, *replicas = self.names
         self.spawn(primary)
         self.server(primary).wait_ready()
-        with self.session(primary, "postgres") as session:
+        with self.session(primary) as session:
             for name in replicas:
                 session.query(f"select pg_create_physical_replication_slot('{slot_name(name)}', true)")
             for name in replicas:
                 self.spawn(name)
-            session.query(
-                f"create role {PLAIN_USER} login password '{scram_verifier(self.state.plain_password)}'"
-            )
-            session.query(f"create database {DATABASE} owner {PLAIN_USER}")
-        with self.session(primary) as session:
-            for kind in ("tables", "sequences"):
-                session.query(
-                    f"alter default privileges in schema public grant all on {kind} to {PLAIN_USER}"
-                )
-            written = session.query("select pg_current_wal_flush_lsn()")[0][0]
+            session.query(_first_objects(self.state.plain_password))
         for name in replicas:
-            self._wait_replayed(name, written)
+            self.server(name).wait_ready()
+            self._wait_for_row(name, "select rolname from pg_roles", (PLAIN_USER,))
+            self._wait_streaming(primary, name)
 
     def bring_up(self) -> None:
         """Start every stopped node. One that was a primary before the present one was promoted rejoins as a standby."""
@@ -109,6 +101,14 @@ class Cluster:
             self.spawn(name)
         for name in starting:
             self.server(name).wait_ready()
+        if self.server(primary).state() is ServerState.RUNNING:
+            self._gather(primary, starting, outlived)
+
+    def _gather(self, primary: str, standbys: list[str], outlived: list[str]) -> None:
+        """Wait for the standbys of `primary` among those that start, and make those it outlived its standbys."""
+        for name in standbys:
+            if name != primary and self.state.node(name).upstream == primary:
+                self._wait_streaming(primary, name)
         for name in outlived:
             self.follow(name, primary)
 
@@ -127,9 +127,8 @@ class Cluster:
         """Make a node a standby of `primary`, which the state names as its upstream: by pg_rewind, else a new copy."""
         node, server, account = self.node(name), self.server(name), self.state.account
         with self.session(primary) as session:
-            session.query(
-                "checkpoint"
-            )  # before 16, pg_rewind knows a new timeline only from a checkpoint on it
+            # Before 16, pg_rewind learns of a new timeline only from a checkpoint on it.
+            session.query("checkpoint")
             _keep_slot(session, node.slot)
         server.stop()
         server.sweep()
@@ -174,31 +173,32 @@ class Cluster:
                 "select pg_drop_replication_slot(slot_name) from pg_replication_slots where not active"
             )
 
-    def _wait_replayed(self, name: str, position: str) -> None:
-        self.server(name).wait_ready()
-        with self.session(name, "postgres") as session:
-            wanted = parse_lsn(position)
-            self._wait(
-                lambda: parse_lsn(session.query("select pg_last_wal_replay_lsn()")[0][0] or "0/0") >= wanted,
-                f"{name} has not replayed {position}",
-            )
-
     def _wait_streaming(self, primary: str, name: str) -> None:
-        with self.session(primary) as session:
-            self._wait(
-                lambda: (
-                    (name, "streaming")
-                    in session.query("select application_name, state from pg_stat_replication")
-                ),
-                f"{name} does not stream from {primary}",
-            )
+        query = "select application_name, state from pg_stat_replication"
+        self._wait_for_row(primary, query, (name, "streaming"))
+
+    def _wait_for_row(self, name: str, query: str, row: tuple[str, ...]) -> None:
+        with self.session(name) as session:
+            self._wait(lambda: row in session.query(query), f"{name} does not show {', '.join(row)}")
 
     def _wait(self, condition: Callable[[], bool], complaint: str) -> None:
         deadline_s = time.monotonic() + FOLLOW_TIMEOUT_S
         while not condition():
             if time.monotonic() > deadline_s:
-                raise LocalFleetError(complaint, f"see {self.layout.nodes}/*/server.log")
+                raise LocalFleetError(
+                    complaint, f"see {self.layout.nodes}/*/server.log; pgfleet local rejoin mends a standby"
+                )
             time.sleep(0.005)
+
+
+def _first_objects(plain_password: str) -> str:
+    """The statements, one transaction of them, that make the plain role at home in the database."""
+    return f"""
+        create role {PLAIN_USER} login password '{scram_verifier(plain_password)}';
+        alter database {DATABASE} owner to {PLAIN_USER};
+        alter default privileges in schema public grant all on tables to {PLAIN_USER};
+        alter default privileges in schema public grant all on sequences to {PLAIN_USER};
+    """
 
 
 def _keep_slot(session: Session, slot: str) -> None:

@@ -11,7 +11,8 @@ from pgfleet.local.state import FleetState, NodeState, Setting
 
 SUPERUSER = "pgfleet"
 PLAIN_USER = "app"
-DATABASE = "app"
+DATABASE = "postgres"
+"""The one that initdb makes: another would be 300 more files to create on every node."""
 
 DEFAULTS: Mapping[str, Setting] = {
     "fsync": False,  # a crash of the machine may cost the data; a crash of a server does not
@@ -100,7 +101,7 @@ def conninfo(layout: Layout, port: int, application_name: str) -> str:
         "host": "127.0.0.1",
         "port": port,
         "user": SUPERUSER,
-        "dbname": "postgres",
+        "dbname": DATABASE,
         "application_name": application_name,
         "passfile": _escaped(layout.passfile),
         "sslmode": "disable",

@@ -15,9 +15,9 @@ from pgfleet.local.server import ServerState
 ASK_TIMEOUT_S = 2.0
 
 POSITIONS = """
-    select case when pg_is_in_recovery() then pg_last_wal_receive_lsn() else pg_current_wal_flush_lsn() end,
+    select case when not pg_is_in_recovery() then pg_current_wal_flush_lsn() end,
            case when pg_is_in_recovery() then pg_last_wal_replay_lsn() end,
-           case when pg_is_in_recovery() then pg_is_wal_replay_paused() else false end,
+           case when pg_is_in_recovery() then pg_is_wal_replay_paused() end,
            exists (select from pg_stat_wal_receiver where status = 'streaming')
 """
 
@@ -36,9 +36,9 @@ class LocalStatus:
     upstream: str | None
     """Whom a standby follows."""
     flush_lsn: Lsn | None = None
-    """On a standby, what it has received. None when the server was not asked or did not answer."""
+    """On a primary. None when the server does not run or did not answer."""
     replay_lsn: Lsn | None = None
-    """On a standby only."""
+    """On a standby."""
     lag_bytes: int | None = None
     """From the primary's flush to this standby's replay; None when not known, or on another timeline."""
     is_streaming: bool = False
@@ -84,7 +84,7 @@ def _with_positions(cluster: Cluster, status: LocalStatus) -> LocalStatus:
     """As the server tells them; one that gives no answer in time keeps them unknown."""
     with (
         contextlib.suppress(LocalFleetError),
-        cluster.session(status.name, "postgres", ASK_TIMEOUT_S) as session,
+        cluster.session(status.name, ASK_TIMEOUT_S) as session,
     ):
         flush, replay, paused, streaming = session.query(POSITIONS)[0]
         return replace(
