@@ -2,7 +2,8 @@
 
 Decisions are taken under the lock and I/O is done outside it. Giving back appends the connection first and looks for
 waiters after; waiting joins the line first and looks for idle connections after. So no wake-up is lost, and a
-connection that nobody waits for comes and goes without a lock.
+connection that nobody waits for comes and goes without a lock. What becomes free, a connection or the place for one,
+is handed to the first in line, who need not compete for it. docs/design/pool.md has the invariants.
 """
 
 from __future__ import annotations
@@ -60,13 +61,14 @@ class Pooled(Generic[C]):
 
 
 class _Waiter(Generic[C]):
-    """Somebody in line, who is woken with a connection, or without one to try again."""
+    """Somebody in line. Served: with a connection, or with a place to open one; with neither: the pool was closed."""
 
-    __slots__ = ("pooled", "signal")
+    __slots__ = ("has_place", "pooled", "signal")
 
     def __init__(self, signal: Signal) -> None:
         self.signal = signal
         self.pooled: Pooled[C] | None = None
+        self.has_place = False
 
 
 class Bound:
@@ -85,16 +87,29 @@ class Bound:
 
     def could_make_room(self, asking: Pool[Any]) -> bool:
         """Whether another pool has an idle connection that `asking` may have closed for its own sake."""
-        return any(pool.has_idle() for pool in self.pools if pool is not asking)
+        return any(self._can_spare(pool, asking) for pool in self.pools)
 
     def make_room(self, asking: Pool[Any]) -> bool:
         """Close an idle connection of another pool. Called under the lock."""
-        return any(pool.evict_one() for pool in self.pools if pool is not asking)
+        return any(self._can_spare(pool, asking) and pool.evict_one() for pool in self.pools)
+
+    def _can_spare(self, pool: Pool[Any], asking: Pool[Any]) -> bool:
+        """Whether `pool` must cede an idle connection: nobody waits for it there, or fewer wait in vain elsewhere.
+
+        A pool whose line never ends would starve the others; one that ceded at each turn would open at each turn.
+        """
+        if pool is asking or not pool.has_idle():
+            return False
+        return not pool.has_line() or not asking.size or asking.size + 1 < pool.size
 
     def serve(self) -> None:
-        """Give what has become free to those who wait. Called under the lock."""
-        for pool in self.pools:
+        """Give what has become free to those who wait, the smallest pool first. Called under the lock."""
+        for pool in sorted(self.pools, key=_size):
             pool.serve()
+
+
+def _size(pool: Pool[Any]) -> int:
+    return pool.size
 
 
 class Pool(Generic[C]):
@@ -116,6 +131,8 @@ class Pool(Generic[C]):
         self.limits = limits
         self.leases = 0
         """Leases since the start, counted by whoever lends."""
+        self.size = 0
+        """Connections open or being opened. Changed under the lock."""
         self._runtime = runtime
         self._bound = bound
         self._lock = bound.lock
@@ -123,23 +140,26 @@ class Pool(Generic[C]):
         self._busy: set[Pooled[C]] = set()
         self._waiters: deque[_Waiter[C]] = deque()
         self._opening = 0
+        self._refusals = 0
         self._closed = False
         self._lives = connector.is_idle
         bound.pools.append(self)
 
     @property
-    def size(self) -> int:
-        """Connections open or being opened."""
-        return len(self._idle) + len(self._busy) + self._opening
-
-    @property
     def in_flight(self) -> int:
-        """Connections lent and callers in line."""
-        return len(self._busy) + len(self._waiters)
+        """Connections lent, callers in line, and connections refused of late.
+
+        A node that refuses never has anything in flight: without the last it would look the least busy of all.
+        """
+        return len(self._busy) + len(self._waiters) + self._refusals
 
     def has_idle(self) -> bool:
         """Whether a connection is waiting to be lent."""
         return bool(self._idle)
+
+    def has_line(self) -> bool:
+        """Whether somebody is waiting for a connection."""
+        return bool(self._waiters)
 
     def has_room(self) -> bool:
         """Whether a caller need not wait for another to give back."""
@@ -163,7 +183,7 @@ class Pool(Generic[C]):
             if self._lives(pooled.raw):
                 self._busy.add(pooled)
                 return pooled
-            self.connector.drop(pooled.raw)
+            self._forget(pooled)
         return None
 
     async def acquire(self, deadline_s: float) -> Pooled[C]:
@@ -171,27 +191,27 @@ class Pool(Generic[C]):
 
         Raises PoolTimeout, PoolClosed, and what the connector and `admit` raise.
         """
-        while True:
-            if self._closed:
-                raise PoolClosed("the pool is closed")
-            if pooled := self.take():
-                return pooled
-            if self._reserve():
-                return await self._open(deadline_s)
-            if pooled := await self._wait_in_line(deadline_s):
-                return pooled
+        if pooled := self.take():
+            return pooled
+        waiter = self._join_line()
+        if not waiter.has_place:
+            await self._wait_in_line(waiter, deadline_s)
+        if waiter.has_place:
+            return await self._open(deadline_s)
+        if waiter.pooled:
+            return waiter.pooled
+        raise PoolClosed("the pool is closed")
 
     def give(self, pooled: Pooled[C]) -> None:
         """Take a clean connection back. Never blocks on anything but the lock."""
-        self._busy.discard(pooled)
-        if pooled.condemned or self._closed:
+        self._busy.remove(pooled)
+        if pooled.condemned:
             self._drop(pooled)
             return
         pooled.idle_since_s = 0.0
         self._idle.append(pooled)
-        if self._bound.waiting:
-            with self._lock:
-                self._bound.serve()
+        if self._closed or self._bound.waiting:
+            self._settle()
 
     async def reset_and_give(self, pooled: Pooled[C]) -> Exception | None:
         """Clean a connection and take it back; return what went wrong.
@@ -213,15 +233,15 @@ class Pool(Generic[C]):
 
     def discard(self, pooled: Pooled[C]) -> None:
         """Drop a lent connection that nobody may use again."""
-        self._busy.discard(pooled)
+        self._busy.remove(pooled)
         self._drop(pooled)
 
     def serve(self) -> None:
-        """Hand idle connections to those in line, and let the first one try where there is room. Under the lock."""
+        """Hand idle connections to those in line, and places to open more while there are any. Under the lock."""
         while self._waiters and (pooled := self.take()):
-            self._wake_first(pooled)
-        if self._waiters and self._may_open():
-            self._wake_first(None)
+            self._serve_first(pooled)
+        while self._waiters and self._reserve():
+            self._serve_first(None)
 
     # looking after
 
@@ -238,45 +258,46 @@ class Pool(Generic[C]):
 
     def drain(self) -> None:
         """Lend nothing that is open now again: idle connections go at once, lent ones when they come back."""
-        for pooled in list(self._busy):
-            pooled.condemned = True
+        self._condemn_busy()
         for pooled in self._withdraw(lambda _: True):
             self._drop(pooled)
 
     async def tend(self, now_s: float) -> None:
-        """End what is too old or too long idle, and open up to the minimum. To be called every second or so."""
+        """End what is too old or too long idle. To be called every second or so."""
+        self._refusals //= 2
         for pooled in list(self._busy):
             pooled.condemned = pooled.condemned or self._is_old(pooled, now_s)
-        for pooled in self._withdraw(
-            lambda pooled: self._is_old(pooled, now_s) or not self._lives(pooled.raw)
-        ):
-            await self.connector.close(pooled.raw)
+        await self._end(
+            self._withdraw(lambda pooled: self._is_old(pooled, now_s) or not self._lives(pooled.raw))
+        )
         spare = self.size - self.limits.min_size
-        for pooled in self._withdraw(lambda pooled: self._is_long_idle(pooled, now_s), at_most=spare):
-            await self.connector.close(pooled.raw)
+        await self._end(self._withdraw(lambda pooled: self._is_long_idle(pooled, now_s), at_most=spare))
 
     async def fill(self, timeout_s: float) -> None:
-        """Open connections up to the minimum. Raises what opening raises."""
-        while self.size < self.limits.min_size and not self._closed and self._reserve():
+        """Open connections up to the minimum, at nobody's expense. Raises what opening raises."""
+        while self._reserve_minimum():
             self.give(await self._open(self._runtime.clock() + timeout_s))
 
     async def close(self) -> None:
         """Lend nothing any more; end what is idle; send those in line away. What is lent ends when it comes back."""
         self._closed = True
-        for pooled in list(self._busy):
-            pooled.condemned = True
+        self._condemn_busy()
         with self._lock:
             while self._waiters:
-                self._wake_first(None)
-        for pooled in self._withdraw(lambda _: True):
-            await self.connector.close(pooled.raw)
+                self._wake(self._waiters.popleft())
+        await self._end(self._withdraw(lambda _: True))
 
     def evict_one(self) -> bool:
         """Close the connection that has been idle longest, for the sake of a sibling. Called under the lock."""
-        if not self._idle:
+        try:
+            self._forget(self._idle.pop(0))
+        except IndexError:
             return False
-        self.connector.drop(self._idle.pop(0).raw)
         return True
+
+    def _condemn_busy(self) -> None:
+        for pooled in list(self._busy):
+            pooled.condemned = True
 
     def _is_old(self, pooled: Pooled[C], now_s: float) -> bool:
         return now_s - pooled.opened_s >= self.limits.max_lifetime_s
@@ -286,7 +307,7 @@ class Pool(Generic[C]):
         return now_s - pooled.idle_since_s >= self.limits.max_idle_s
 
     def _withdraw(self, unwanted: Callable[[Pooled[C]], bool], at_most: int | None = None) -> list[Pooled[C]]:
-        """Take idle connections out of the pool, the longest idle first."""
+        """Take idle connections out of the pool, the longest idle first. They still count."""
         with self._lock:
             gone = [pooled for pooled in list(self._idle) if unwanted(pooled)]
             gone = gone if at_most is None else gone[: max(0, at_most)]
@@ -299,42 +320,73 @@ class Pool(Generic[C]):
             return False
         return True
 
+    # ending
+
+    async def _end(self, withdrawn: list[Pooled[C]]) -> None:
+        """Say goodbye to each. Cancelled, drop the rest without a word."""
+        try:
+            while withdrawn:
+                await self.connector.close(withdrawn[-1].raw)
+                self._uncount(withdrawn.pop())
+        finally:
+            for pooled in withdrawn:
+                self._drop(pooled)
+
     def _drop(self, pooled: Pooled[C]) -> None:
         self.connector.drop(pooled.raw)
-        if self._bound.waiting:
-            with self._lock:
-                self._bound.serve()
+        self._uncount(pooled)
+
+    def _uncount(self, _: Pooled[C]) -> None:
+        with self._lock:
+            self.size -= 1
+            self._bound.serve()
+
+    def _forget(self, pooled: Pooled[C]) -> None:
+        """Drop an idle connection on behalf of somebody who has use for its place."""
+        self.connector.drop(pooled.raw)
+        with self._lock:
+            self.size -= 1
+
+    def _settle(self) -> None:
+        with self._lock:
+            while self._closed and self.evict_one():
+                pass
+            self._bound.serve()
 
     # opening
 
     def _may_open(self) -> bool:
-        if self._opening >= MAX_OPENING or self.size >= self.limits.max_size:
+        if self._closed or self._opening >= MAX_OPENING or self.size >= self.limits.max_size:
             return False
         return self._bound.has_room() or self._bound.could_make_room(self)
 
     def _reserve(self) -> bool:
-        """Count a connection that is about to be opened, if there is room; a sibling's idle one makes room."""
+        """Count a connection that is about to be opened; a sibling's idle one makes room. Under the lock."""
+        if not self._may_open() or not (self._bound.has_room() or self._bound.make_room(self)):
+            return False
+        self._opening += 1
+        self.size += 1
+        return True
+
+    def _reserve_minimum(self) -> bool:
         with self._lock:
-            if not self._may_open():
-                return False
-            if not self._bound.has_room() and not self._bound.make_room(self):
-                return False
-            self._opening += 1
-            return True
+            return self.size < self.limits.min_size and self._bound.has_room() and self._reserve()
 
     async def _open(self, deadline_s: float) -> Pooled[C]:
-        """Open the connection that was reserved. Whatever happens, its place is filled or free again."""
+        """Open the connection whose place is reserved. Whatever happens, the place is filled or free again."""
         pooled: Pooled[C] | None = None
         try:
-            raw = await self.connector.open(max(0.001, deadline_s - self._runtime.clock()))
+            raw = await self.connector.open(self._time_left_s(deadline_s))
             pooled = await self._admitted(raw)
         finally:
-            with self._lock:
-                self._opening -= 1
-                if pooled:
-                    self._busy.add(pooled)
-                self._bound.serve()
+            self._opened(pooled)
         return pooled
+
+    def _time_left_s(self, deadline_s: float) -> float:
+        left_s = deadline_s - self._runtime.clock()
+        if left_s <= 0:
+            raise PoolTimeout("no time is left to open a connection")
+        return left_s
 
     async def _admitted(self, raw: C) -> Pooled[C]:
         try:
@@ -343,16 +395,37 @@ class Pool(Generic[C]):
         except BaseException:
             self.connector.drop(raw)
             raise
-        pooled = Pooled(raw, self, self._runtime.clock())
-        pooled.condemned = self._closed
-        return pooled
+        return Pooled(raw, self, self._runtime.clock())
+
+    def _opened(self, pooled: Pooled[C] | None) -> None:
+        """Fill the place that was reserved, or free it."""
+        with self._lock:
+            self._opening -= 1
+            if pooled:
+                self._refusals = 0
+                pooled.condemned = self._closed
+                self._busy.add(pooled)
+            else:
+                self._refusals += 1
+                self.size -= 1
+            self._bound.serve()
 
     # waiting
 
-    async def _wait_in_line(self, deadline_s: float) -> Pooled[C] | None:
-        """A connection that somebody gave back; None: there may be room now, try again. Raises PoolTimeout."""
+    def _join_line(self) -> _Waiter[C]:
+        """Stand in line; with luck served at once."""
         waiter: _Waiter[C] = _Waiter(self._runtime.signal())
-        self._join_line(waiter)
+        with self._lock:
+            if not self._closed:
+                self._waiters.append(waiter)
+                self._bound.waiting += 1
+                self._bound.serve()
+        return waiter
+
+    async def _wait_in_line(self, waiter: _Waiter[C], deadline_s: float) -> None:
+        """Wait until served, or until the pool closes. Raises PoolTimeout."""
+        if self._closed or waiter.pooled:
+            return
         try:
             await waiter.signal.wait(max(0.0, deadline_s - self._runtime.clock()))
         except BaseException:
@@ -360,13 +433,6 @@ class Pool(Generic[C]):
             raise
         if self._left_line(waiter):
             raise PoolTimeout("no connection became free in time")
-        return waiter.pooled
-
-    def _join_line(self, waiter: _Waiter[C]) -> None:
-        with self._lock:
-            self._waiters.append(waiter)
-            self._bound.waiting += 1
-            self.serve()
 
     def _left_line(self, waiter: _Waiter[C]) -> bool:
         """Leave the line unserved; False when somebody served this waiter meanwhile."""
@@ -378,17 +444,21 @@ class Pool(Generic[C]):
             return True
 
     def _pass_on(self, waiter: _Waiter[C]) -> None:
-        """A cancelled waiter keeps nothing: neither a connection nor the turn to try."""
+        """A cancelled waiter keeps nothing: neither a connection nor a place for one."""
         if self._left_line(waiter):
             return
         if waiter.pooled:
             self.give(waiter.pooled)
-        else:
-            with self._lock:
-                self._bound.serve()
+        elif waiter.has_place:
+            self._opened(None)
 
-    def _wake_first(self, pooled: Pooled[C] | None) -> None:
+    def _serve_first(self, pooled: Pooled[C] | None) -> None:
+        """Hand a connection to the first in line, or the place that was reserved for one."""
         waiter = self._waiters.popleft()
-        self._bound.waiting -= 1
         waiter.pooled = pooled
+        waiter.has_place = pooled is None
+        self._wake(waiter)
+
+    def _wake(self, waiter: _Waiter[C]) -> None:
+        self._bound.waiting -= 1
         waiter.signal.set()
