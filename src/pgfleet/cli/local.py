@@ -167,7 +167,7 @@ def _print_table(statuses: list[LocalStatus]) -> None:
     from rich.console import Console
 
     names = [words(header) for header in ("node", "role", "state", "follows")]
-    shown = table(*names, *(figures(header) for header in ("port", "pid", "timeline", "lag, bytes")))
+    shown = table(*names, *(figures(header) for header in ("port", "timeline", "lag")))
     for status in statuses:
         shown.add_row(*_row(status))
     Console(highlight=False).print(shown)
@@ -180,9 +180,8 @@ def _row(status: LocalStatus) -> list[str]:
         "\n".join([_COLOURED[status.state], *(f"[dim]{oddity}[/]" for oddity in _oddities(status))]),
         status.upstream or NOTHING,
         str(status.port),
-        NOTHING if status.pid is None else str(status.pid),
         str(status.timeline),
-        number(status.lag_bytes),
+        NOTHING if status.lag_bytes is None else f"{number(status.lag_bytes)} B",
     ]
 
 
@@ -190,8 +189,8 @@ def _oddities(status: LocalStatus) -> Iterator[str]:
     """What is not as usual with a standby that runs."""
     if status.state is ServerState.RUNNING and status.upstream:
         if not status.is_streaming:
-            yield "does not stream"
+            yield "not streaming"
         if status.is_paused:
-            yield "replay paused"
+            yield "paused"
         if status.apply_delay_s:
             yield f"{status.apply_delay_s:g} s late"
