@@ -1,0 +1,47 @@
+"""`python -m bench`: the list of benchmarks; `python -m bench NAME`: runs one. Exit code 1 when a limit is missed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from importlib import import_module
+
+from bench.figures import as_json, show
+from bench.machine import machine
+
+BENCHMARKS = {
+    "overhead": ("select 1 against the drivers' own pools and hasql", "bench.overhead"),
+    "fake": ("acquire and release over drivers that do nothing", "bench.fake"),
+    "import": ("import pgfleet in a fresh process", "bench.imports"),
+    "faults": ("replicas killed under load: errors, gaps, return", "bench.faults"),
+    "local": ("a primary and three replicas from nothing", "bench.local"),
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run what the command line asks for; the exit code."""
+    options = _parser().parse_args(arguments)
+    if options.benchmark is None:
+        print("\n".join(f"{name:10} {about}" for name, (about, _) in BENCHMARKS.items()))
+        return 0
+    before = machine()
+    figures = import_module(BENCHMARKS[options.benchmark][1]).run(quick=options.quick)
+    if options.json:
+        print(as_json(options.benchmark, before, figures))
+    else:
+        show(options.benchmark, before, figures)
+    return int(any(figure.missed for figure in figures))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("benchmark", nargs="?", choices=BENCHMARKS, help="none: list them")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    parser.add_argument(
+        "--quick", action="store_true", help="few repetitions: does it run, not how fast is it"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
