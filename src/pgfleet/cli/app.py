@@ -1,0 +1,74 @@
+"""All commands put together, and what an error of pgfleet looks like to the person who typed one."""
+
+from __future__ import annotations
+
+import logging
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from pgfleet import __version__
+from pgfleet.cli.demo import demo
+from pgfleet.cli.explain import explain
+from pgfleet.cli.local import app as local
+from pgfleet.cli.serve import serve
+from pgfleet.cli.status import status
+from pgfleet.errors import ConfigurationError, DriverMissing, PgfleetError
+
+FINDING = 1
+MISUSED = 2
+
+
+class Commands(TyperGroup):
+    """Turns an error of pgfleet into its message, the next step and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was typed."""
+        try:
+            return super().invoke(ctx)
+        except PgfleetError as error:
+            typer.secho(f"error: {error.message}", fg="red", err=True)
+            if error.hint:
+                typer.echo(f"hint: {error.hint}", err=True)
+            raise typer.Exit(
+                MISUSED if isinstance(error, ConfigurationError | DriverMissing) else FINDING
+            ) from None
+
+
+app = typer.Typer(
+    cls=Commands,
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,  # its boxes cost a third of the time to start
+    pretty_exceptions_enable=False,  # they show the values of variables, and some of these are passwords
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"pgfleet {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def pgfleet(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version, and end."),
+    ] = False,
+) -> None:
+    """Read replicas for Python applications on PostgreSQL: provision, route, watch.
+
+    The fleet is in the environment: DATABASE_URL, USE_READ_REPLICAS, READ_REPLICA_1_CONNECTION_STRING, ...
+    """
+    # What the log says of a node, every command says better itself.
+    logging.getLogger("pgfleet").addHandler(logging.NullHandler())
+
+
+app.command(short_help="A fleet, an application on it, and what both do, live.")(demo)
+app.add_typer(local, name="local", short_help="A fleet on this machine, for development and tests.")
+app.command(short_help="The monitoring API over the fleet of the environment.")(serve)
+app.command(short_help="How every node is.")(status)
+app.command(short_help="Which node a read would take now, and why.")(explain)

@@ -1,0 +1,100 @@
+"""The fleet of the demo: where `pgfleet local` finds it, and gone at the end however the demo ends."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pgfleet.errors import LocalFleetError
+from pgfleet.local import LocalFleet
+from pgfleet.local.configuration import PLAIN_USER
+
+if TYPE_CHECKING:
+    from pgfleet.cli.demo_view import View
+
+ENDINGS = (signal.SIGTERM, signal.SIGHUP)
+SETTINGS = {
+    "DB_MAX_CONNECTIONS": "20",
+    "DB_MIN_CONNECTIONS": "2",
+    "DB_CONNECTION_TIMEOUT": "5s",
+    "DB_QUERY_TIMEOUT": "10s",
+    "REPLICA_HEALTH_CHECK_INTERVAL": "500",
+}
+OF_REPLICA = {"MAX_CONNECTIONS": "20", "MIN_CONNECTIONS": "2"}
+
+
+@dataclass(frozen=True, slots=True)
+class DemoFleet:
+    """A fleet that runs."""
+
+    local: LocalFleet
+    is_ours: bool
+    """Started by this demo, and to be gone at its end."""
+
+    def environ(self) -> dict[str, str]:
+        """The environment of the application: an ordinary role, small pools."""
+        environ = self.local.environ(plain=True)
+        prefixes = [name.removesuffix("CONNECTION_STRING") for name in environ if name.endswith("_STRING")]
+        small = {prefix + name: value for prefix in prefixes for name, value in OF_REPLICA.items()}
+        return environ | SETTINGS | small
+
+
+@contextmanager
+def demo_fleet(replicas: int, pg_bin: Path | None, view: View) -> Iterator[DemoFleet]:
+    """A fleet in the default directory, so that `pgfleet local` needs no arguments to find it.
+
+    One that is there already is used, and left running.
+    """
+    if _is_there():
+        view.say("There is a fleet here already (pgfleet local up): the demo uses it, and leaves it running.")
+        yield DemoFleet(LocalFleet.up(), is_ours=False)
+        return
+    try:
+        with view.busy(f"Starting a primary and {replicas} replicas"):
+            fleet = LocalFleet.up(replicas=replicas, pg_bin=pg_bin)
+            fleet.sql(
+                fleet.primary, f"grant pg_monitor to {PLAIN_USER}"
+            )  # as a fleet that is watched should have it
+        yield DemoFleet(fleet, is_ours=True)
+    finally:
+        with _undisturbed():
+            LocalFleet.remove()
+            view.say("Everything is gone again: processes, files, ports.")
+
+
+@contextmanager
+def ending_as_ctrl_c() -> Iterator[None]:
+    """A request to end, or a terminal that is closed, ends the demo as Ctrl-C does."""
+    before = {number: signal.signal(number, _press_ctrl_c) for number in ENDINGS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """A second Ctrl-C does not stop the tidying up."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (*ENDINGS, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _press_ctrl_c(*_: object) -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+def _is_there() -> bool:
+    try:
+        LocalFleet.attach()
+    except LocalFleetError:
+        return False
+    return True

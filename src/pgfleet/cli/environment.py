@@ -1,0 +1,45 @@
+"""The fleet of the environment, as a command that looks once and ends sees it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from pgfleet.errors import DriverMissing
+
+if TYPE_CHECKING:
+    from pgfleet.aio import AsyncReplicaRouter
+    from pgfleet.settings import Settings
+
+DRIVERS = ("psycopg", "asyncpg")
+
+
+@asynccontextmanager
+async def fleet_of_environment() -> AsyncIterator[AsyncReplicaRouter[Any]]:
+    """A router that has looked at every node, and keeps no connections ready. Raises ConfigurationError."""
+    from pgfleet.aio import AsyncReplicaRouter
+    from pgfleet.settings import Settings
+
+    settings = without_idle_connections(Settings.from_env())
+    async with AsyncReplicaRouter[Any](settings, installed_driver()) as router:
+        yield router
+
+
+def installed_driver() -> str:
+    """The first driver that is there: psycopg, because it reads connection strings as libpq does, or asyncpg."""
+    for driver in DRIVERS:
+        if find_spec(driver):
+            return driver
+    raise DriverMissing("no driver is installed: neither psycopg nor asyncpg", "pip install 'pgfleet[all]'")
+
+
+def without_idle_connections(settings: Settings) -> Settings:
+    """The same fleet, with pools that open nothing before it is asked for."""
+    return replace(
+        settings,
+        primary=replace(settings.primary, min_connections=0),
+        replicas=tuple(replace(replica, min_connections=0) for replica in settings.replicas),
+    )
