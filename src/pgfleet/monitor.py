@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 from pgfleet.board import Board, Node
 from pgfleet.core.intent import PLAIN
 from pgfleet.core.node import UNPROVEN, Observation, Reason
+from pgfleet.core.plan import lag_s
 from pgfleet.core.probe import OBSERVE_SQL, read_observation
 from pgfleet.core.schedule import Pace
 from pgfleet.faults import first_line, network_fault, probe_reason
@@ -132,9 +133,10 @@ class Monitor(Generic[C]):
             await signal.wait(max(0.0, deadline_s - self._runtime.clock()))
 
     def _unproven(self) -> tuple[str, ...]:
-        """The replicas that another look may prove: the first was taken before the primary's."""
-        left_out = self._board.plan(PLAIN).left_out
-        return tuple(name for name, reason in left_out if reason in UNPROVEN)
+        """The replicas that another look may prove, or measure: the last was taken before the primary's."""
+        topology, plan = self._board.topology, self._board.plan(PLAIN)
+        unmeasured = [name for name in plan.replicas if lag_s(topology, topology.node(name)) is None]
+        return (*unmeasured, *(name for name, reason in plan.left_out if reason in UNPROVEN))
 
     # one node
 
