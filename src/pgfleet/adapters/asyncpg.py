@@ -23,6 +23,12 @@ _TAKEN = frozenset(
 
 CLOSE_TIMEOUT_S = 1.0
 
+_OUT_OF_STEP = (asyncpg.InternalClientError, asyncpg.ProtocolError)
+"""A connection that nobody can use again: a server that said goodbye while it was idle, and has not hung up yet.
+
+Exactly these. The first has subclasses that speak of other things.
+"""
+
 
 class AsyncpgConnector:
     """Connections of asyncpg to one server."""
@@ -98,7 +104,14 @@ class AsyncpgConnector:
         return not conn.is_closed() and not conn.is_in_transaction()
 
     def fault(self, error: BaseException) -> Fault | None:
-        """What an error of asyncpg means. Errors that it makes itself have no severity: only the server's do."""
+        """What an error of asyncpg means. Errors that it makes itself have no severity: only the server's do.
+
+        An internal error is a connection out of step: a server's last words came while it was idle.
+        """
+        if isinstance(error, asyncpg.InternalClientError):
+            return Fault(lost=True)
+        if type(error) in _OUT_OF_STEP:
+            return Fault(lost=True)
         if not isinstance(error, asyncpg.PostgresError):
             return None
         severity = getattr(error, "severity_en", None) or getattr(error, "severity", None)
