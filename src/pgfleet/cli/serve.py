@@ -45,6 +45,7 @@ def serve(
         _check_loopback(host)
     with _listen(host, port) as listener:
         logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+        logging.getLogger("uvicorn").setLevel(logging.ERROR)  # whoever sends garbage need not fill the log
         asyncio.run(_serve(for_monitoring(settings), listener))
 
 
@@ -129,7 +130,10 @@ def _router(settings: Settings) -> Any:
 
 def _server(app: Any) -> Any:
     """uvicorn, which a signal ends at any time from now on: an exit code of 0 and nothing left open."""
-    import uvicorn
+    try:
+        import uvicorn
+    except ModuleNotFoundError as error:
+        raise DriverMissing("serving needs uvicorn", "pip install 'pgfleet[server]'") from error
 
     class Server(uvicorn.Server):
         def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]  # a generator there

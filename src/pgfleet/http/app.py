@@ -13,7 +13,7 @@ from pgfleet.http.auth import Auth, bearer, token_of
 from pgfleet.http.figures import Figures, PoolFigures, ServerFigures
 from pgfleet.http.fleet import Fleet, Router
 from pgfleet.http.probes import Probes
-from pgfleet.http.schemas import Problem
+from pgfleet.http.schemas import EXAMPLES, Problem
 from pgfleet.http.shell import Shell
 from pgfleet.http.system import System
 
@@ -22,6 +22,9 @@ Source = Literal["pool", "server"]
 _DESCRIPTION = (
     "What pgfleet knows of a PostgreSQL primary and its read replicas. Nothing here changes anything."
 )
+_TOO_LONG: dict[int | str, dict[str, Any]] = {
+    414: {"model": Problem, "description": "A query that never ends."}
+}
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     401: {"model": Problem, "description": "No bearer token, or a wrong one."},
     503: {"model": Problem, "description": "It cannot be told now."},
@@ -50,6 +53,8 @@ def create_app(router: Router, *, auth: Auth = ..., source: Source = "pool") -> 
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
+        redirect_slashes=False,
+        responses=_TOO_LONG,
     )
     app.include_router(System(fleet, figures).routes(), **guarded)
     app.include_router(Probes(fleet).routes())
@@ -62,6 +67,8 @@ def create_app(router: Router, *, auth: Auth = ..., source: Source = "pool") -> 
 async def _openapi(request: Request) -> dict[str, Any]:
     """The description of all this, with the place where it is mounted."""
     schema: dict[str, Any] = request.app.openapi()
+    for name, model in schema["components"]["schemas"].items():
+        model.update(EXAMPLES.get(name, {}))
     root_path = request.scope.get("root_path")
     return schema | {"servers": [{"url": root_path}]} if root_path else schema
 

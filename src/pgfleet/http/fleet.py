@@ -47,11 +47,8 @@ class Fleet:
 
     async def ask(self, name: str, sql: str) -> Json:
         """The JSON object that a statement of ours gives on this node. Raises Unanswered."""
-        state = (await self.topology(0.0)).node(
-            name
-        )  # the probe finds out in time when a server stands still
-        if state.trouble or state.observation is None:
-            raise Unanswered(str(state.trouble.reason) if state.trouble else "not probed yet")
+        if silent := await self._silent(name):
+            raise Unanswered(str(silent))
         try:
             ((text,),) = await asyncio.wait_for(
                 self._finish(lambda: self.router.engine.fetch_from(name, sql)), ASK_TIMEOUT_S
@@ -66,6 +63,17 @@ class Fleet:
         """This moment of the clock that observations are told by."""
         return self.router.engine.board.now_s()
 
+    async def _silent(self, name: str) -> Reason | None:
+        """Why it is of no use to ask this node; None: it has just answered a probe, so it does not stand still."""
+        asked_s = self.now_s()
+        topology = await self.topology(0.0)
+        node = topology.node(name)
+        if node.trouble:
+            return node.trouble.reason
+        if node.observation is None:
+            return Reason.NOT_PROBED if topology.use_replicas else Reason.REPLICAS_DISABLED
+        return Reason.UNREACHABLE if node.observation.answered_s < asked_s else None
+
     async def _look(self, older_than_s: float) -> Topology:
         if self._is_old(older_than_s):
             await self.router.engine.refresh(older_than_s)
@@ -76,16 +84,6 @@ class Fleet:
         since_s = self.now_s() - older_than_s
         seen = [node.observation for node in self.router.topology.nodes if not node.trouble]
         return any(observation is None or observation.answered_s < since_s for observation in seen)
-
-
-def _silent(topology: Topology, name: str) -> Reason | None:
-    """Why it is of no use to ask this node anything; None: it answers."""
-    node = topology.node(name)
-    if node.trouble:
-        return node.trouble.reason
-    if node.observation:
-        return None
-    return Reason.NOT_PROBED if topology.use_replicas else Reason.REPLICAS_DISABLED
 
 
 def timestamp() -> str:

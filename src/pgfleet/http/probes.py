@@ -86,13 +86,9 @@ class Probes:
 
         def either(topology: Topology, node: NodeState) -> Verdict:
             primary = verdicts.is_primary(topology, node)
-            return (
-                Verdict(True, "ready")
-                if primary.yes or reads(topology, node).yes
-                else Verdict(False, "unready")
-            )
+            return (primary if primary.yes else reads(topology, node))._replace(word="ready")
 
-        return await self._of_fleet(either)
+        return await self._of_fleet(either, "unready")
 
     def _takes_reads(self, lag: str | None) -> verdicts.Question:
         max_lag_s = self._fleet.router.settings.max_lag_s
@@ -108,8 +104,8 @@ class Probes:
             return PlainTextResponse("unconfigured", 404)
         return await self._answer(lambda topology: question(topology, topology.node(name)))
 
-    async def _of_fleet(self, question: verdicts.Question) -> PlainTextResponse:
-        return await self._answer(lambda topology: verdicts.of_any(topology, question))
+    async def _of_fleet(self, question: verdicts.Question, no: str = "unavailable") -> PlainTextResponse:
+        return await self._answer(lambda topology: verdicts.of_any(topology, question, no))
 
     async def _answer(self, question: Callable[[Topology], Verdict]) -> PlainTextResponse:
         try:

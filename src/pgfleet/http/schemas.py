@@ -251,3 +251,17 @@ class ExplanationReport(BaseModel):
     timestamp: str
     candidates: list[str]
     nodes: list[NodePart]
+
+
+EXAMPLES = {
+    model.__name__: model.model_config["json_schema_extra"]
+    for model in (
+        LagReport,
+        HealthReport,
+        PoolReport,
+        ReplicationReport,
+        DistributionReport,
+        ExplanationReport,
+    )
+}
+"""By model. FastAPI leaves every null out of the examples that it takes from the models itself."""

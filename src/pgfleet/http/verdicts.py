@@ -54,11 +54,11 @@ def is_well(topology: Topology, node: NodeState) -> Verdict:
     return Verdict(is_healthy(topology, node), status.value)
 
 
-def of_any(topology: Topology, question: Question) -> Verdict:
-    """Whether the answer is yes for any node."""
+def of_any(topology: Topology, question: Question, otherwise: str) -> Verdict:
+    """Whether the answer is yes for any node; the word `otherwise` when it is not."""
     verdicts = [question(topology, node) for node in topology.nodes]
     may_change = any(verdict.may_change for verdict in verdicts)
-    return next((verdict for verdict in verdicts if verdict.yes), Verdict(False, "unavailable", may_change))
+    return next((verdict for verdict in verdicts if verdict.yes), Verdict(False, otherwise, may_change))
 
 
 def _no(reason: Reason) -> Verdict:
