@@ -327,16 +327,17 @@ class Pool(Generic[C]):
         try:
             while withdrawn:
                 await self.connector.close(withdrawn[-1].raw)
-                self._uncount(withdrawn.pop())
+                withdrawn.pop()
+                self._uncount()
         finally:
             for pooled in withdrawn:
                 self._drop(pooled)
 
     def _drop(self, pooled: Pooled[C]) -> None:
         self.connector.drop(pooled.raw)
-        self._uncount(pooled)
+        self._uncount()
 
-    def _uncount(self, _: Pooled[C]) -> None:
+    def _uncount(self) -> None:
         with self._lock:
             self.size -= 1
             self._bound.serve()
@@ -413,19 +414,18 @@ class Pool(Generic[C]):
     # waiting
 
     def _join_line(self) -> _Waiter[C]:
-        """Stand in line; with luck served at once."""
+        """Stand in line; with luck served at once. Raises PoolClosed."""
         waiter: _Waiter[C] = _Waiter(self._runtime.signal())
         with self._lock:
-            if not self._closed:
-                self._waiters.append(waiter)
-                self._bound.waiting += 1
-                self._bound.serve()
+            if self._closed:
+                raise PoolClosed("the pool is closed")
+            self._waiters.append(waiter)
+            self._bound.waiting += 1
+            self._bound.serve()
         return waiter
 
     async def _wait_in_line(self, waiter: _Waiter[C], deadline_s: float) -> None:
         """Wait until served, or until the pool closes. Raises PoolTimeout."""
-        if self._closed or waiter.pooled:
-            return
         try:
             await waiter.signal.wait(max(0.0, deadline_s - self._runtime.clock()))
         except BaseException:
