@@ -100,6 +100,7 @@ UNSAFE = [
     "select * from pg_logical_slot_get_changes('s', null, null)",
     "select pg_create_physical_replication_slot('s', false, true)",
     "select pg_notify('news', 'x')",
+    "select * from t join u on set_config('app.org_id', '7', false) = u.id",
     "values (set_config('app.org_id', '7', false))",
     "select distinct on (a) set_config('app.org_id', '7', false) from t",
     # calls without a parenthesis
@@ -113,8 +114,7 @@ UNSAFE = [
     "select public.lower('X')",
     "select lower.tenant('X')",
     "select \"lower\"('X')",
-    "select lo\u212aer('X')",
-    "select bac\u212a('X')",
+    "select ran\u212a('X')",
     "select löwer('X')",
     "select lower\u00a0('X')",
     # Hidden from a lexer that reads less carefully than PostgreSQL.
