@@ -13,7 +13,8 @@ from pgfleet.testing import eventually
 
 __all__ = ["eventually"]
 
-INSTALLATIONS: list[Path | None] = [*installations()]
+INSTALLATIONS: list[Path | None] = [*installations()] or [None]
+IDS = [path.parent.name if path else "missing" for path in INSTALLATIONS]
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,7 @@ def fleet() -> Iterator[LocalFleet]:
         yield fleet
 
 
-@pytest.fixture(scope="module", params=INSTALLATIONS or [None], ids=str)
+@pytest.fixture(scope="module", params=INSTALLATIONS, ids=IDS)
 def any_fleet(request: pytest.FixtureRequest) -> Iterator[LocalFleet]:
     """The same on each PostgreSQL that is installed: the wheel's, and every Debian package's."""
     pg_bin: Path | None = request.param

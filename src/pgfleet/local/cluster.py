@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from pgfleet.local.session import Session
 from pgfleet.local.state import FleetState
 
 FOLLOW_TIMEOUT_S = 30.0
+REWOUND_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,23 +125,48 @@ class Cluster:
         path.write_text(server_conf(self.layout, self.state, self.state.node(name)))
         path.chmod(0o644)
 
+    def changed(
+        self, name: str, *, upstream: str | None = None, apply_delay_s: float | None = None
+    ) -> Cluster:
+        """The cluster with one node's state changed, for all callers."""
+        state = self.state.changed(name, upstream=upstream, apply_delay_s=apply_delay_s)
+        state.save(self.layout.state)
+        return Cluster(self.layout, state)
+
     def follow(self, name: str, primary: str) -> None:
-        """Make a node a standby of `primary`, which the state names as its upstream: by pg_rewind, else a new copy."""
-        node, server, account = self.node(name), self.server(name), self.state.account
+        """Make a node a standby of `primary`: by pg_rewind, or else as a new copy of it."""
         with self.session(primary) as session:
             # Before 16, pg_rewind learns of a new timeline only from a checkpoint on it.
             session.query("checkpoint")
-            _keep_slot(session, node.slot)
-        server.stop()
-        server.sweep()
+            _keep_slot(session, slot_name(name))
+        self.server(name).stop()
+        self.server(name).sweep()
+        changed = self.changed(name, upstream=primary)
+        if not changed._follows_rewound(name, primary):
+            changed._follow_as_copy(name, primary)
+
+    def _follows_rewound(self, name: str, primary: str) -> bool:
+        """False when it cannot be rewound, or the WAL that it needs then is gone."""
         source = conninfo(self.layout, self.node(primary).port, name)
-        if not build.rewind(account, self._tool("pg_rewind"), node, source):
-            build.copy_running(account, self._tool("pg_basebackup"), node, source)
-        build.mark_standby(account, node)
+        if not build.rewind(self.state.account, self._tool("pg_rewind"), self.node(name), source):
+            return False
+        with contextlib.suppress(LocalFleetError):
+            self._start_standby(name, primary, REWOUND_TIMEOUT_S)
+            return True
+        self.server(name).kill()
+        return False
+
+    def _follow_as_copy(self, name: str, primary: str) -> None:
+        source = conninfo(self.layout, self.node(primary).port, name)
+        build.copy_running(self.state.account, self._tool("pg_basebackup"), self.node(name), source)
+        self._start_standby(name, primary, FOLLOW_TIMEOUT_S)
+
+    def _start_standby(self, name: str, primary: str, within_s: float) -> None:
+        build.mark_standby(self.state.account, self.node(name))
         self.spawn(name)
-        server.wait_ready()
+        self.server(name).wait_ready()
+        self._wait_streaming(primary, name, within_s)
         self._drop_own_slots(name)
-        self._wait_streaming(primary, name)
 
     def delay_replay(self, name: str) -> None:
         """Let a standby replay as late as the state says, and no longer paused."""
@@ -173,21 +200,26 @@ class Cluster:
                 "select pg_drop_replication_slot(slot_name) from pg_replication_slots where not active"
             )
 
-    def _wait_streaming(self, primary: str, name: str) -> None:
+    def _wait_streaming(self, primary: str, name: str, within_s: float = FOLLOW_TIMEOUT_S) -> None:
         query = "select application_name, state from pg_stat_replication"
-        self._wait_for_row(primary, query, (name, "streaming"))
+        self._wait_for_row(primary, query, (name, "streaming"), within_s)
 
-    def _wait_for_row(self, name: str, query: str, row: tuple[str, ...]) -> None:
+    def _wait_for_row(
+        self, name: str, query: str, row: tuple[str, ...], within_s: float = FOLLOW_TIMEOUT_S
+    ) -> None:
         with self.session(name) as session:
-            self._wait(lambda: row in session.query(query), f"{name} does not show {', '.join(row)}")
+            self._wait(
+                lambda: row in session.query(query), f"{name} does not show {', '.join(row)}", within_s
+            )
 
-    def _wait(self, condition: Callable[[], bool], complaint: str) -> None:
-        deadline_s = time.monotonic() + FOLLOW_TIMEOUT_S
+    def _wait(
+        self, condition: Callable[[], bool], complaint: str, within_s: float = FOLLOW_TIMEOUT_S
+    ) -> None:
+        deadline_s = time.monotonic() + within_s
         while not condition():
             if time.monotonic() > deadline_s:
-                raise LocalFleetError(
-                    complaint, f"see {self.layout.nodes}/*/server.log; pgfleet local rejoin mends a standby"
-                )
+                hint = f"see {self.layout.nodes}/*/server.log; pgfleet local rejoin mends a standby"
+                raise LocalFleetError(complaint, hint)
             time.sleep(0.005)
 
 

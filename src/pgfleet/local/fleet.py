@@ -192,7 +192,7 @@ class LocalFleet:
             if paused:
                 cluster.pause_replay(name)
             else:
-                self._changed(cluster, name, apply_delay_s=delay_s).delay_replay(name)
+                cluster.changed(name, apply_delay_s=delay_s).delay_replay(name)
 
     def promote(self, name: str) -> None:
         """Make a replica a primary, on a new timeline. The others stay as they are, until they `rejoin`."""
@@ -203,7 +203,7 @@ class LocalFleet:
             with cluster.session(name, timeout_s=70.0) as session:
                 if session.query("select pg_promote(true, 60)") != [("t",)]:
                     raise LocalFleetError(f"{name} was not promoted within 60 s", f"see {server.node.log}")
-            self._changed(cluster, name, apply_delay_s=0.0)
+            cluster.changed(name, apply_delay_s=0.0)
 
     def rejoin(self, name: str) -> None:
         """Make an old primary, or a standby of one, a standby of the present primary; what only it had is lost."""
@@ -212,7 +212,7 @@ class LocalFleet:
             if name == primary:
                 raise LocalFleetError(f"{name} is the present primary", "promote another node first")
             self._running(cluster, primary)
-            self._changed(cluster, name, upstream=primary).follow(name, primary)
+            cluster.follow(name, primary)
 
     def _cluster(self) -> Cluster:
         """The fleet as its files have it now: another process may have changed it."""
@@ -228,13 +228,6 @@ class LocalFleet:
         self._cluster()
         with self._layout.locked():
             yield self._cluster()
-
-    def _changed(
-        self, cluster: Cluster, name: str, *, upstream: str | None = None, apply_delay_s: float | None = None
-    ) -> Cluster:
-        state = cluster.state.changed(name, upstream=upstream, apply_delay_s=apply_delay_s)
-        state.save(self._layout.state)
-        return Cluster(self._layout, state)
 
     def _running(self, cluster: Cluster, name: str, *also: ServerState) -> Server:
         server = cluster.server(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import struct
 import threading
@@ -126,15 +127,14 @@ class _Line:
         try:
             await link.run(self._target)
         finally:
+            link.reset()
             self.links.discard(link)
-            link.hang_up()
 
     async def reset(self) -> None:
         """End all links with RST, and wait until they have ended."""
         tasks = [link.task for link in self.links]
-        for link in self.links:
-            link.will_reset = True
-            link.task.cancel()
+        for task in tasks:
+            task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def due_s(self) -> float:
@@ -159,13 +159,12 @@ class _Link:
         task = asyncio.current_task()
         assert task is not None, "a link lives in its handler's task"
         self.task = task
-        self.will_reset = False
         self._line = line
         self._reader = reader
         self._writers = [writer]
 
     async def run(self, target: tuple[str, int]) -> None:
-        """Connect to the server, and forward until either side closes or breaks."""
+        """Connect to the server, forward until a side closes, close the other. What broke is left to `reset`."""
         try:
             await self._line.passes(self._line.due_s())
             reader, writer = await asyncio.open_connection(*target)
@@ -174,20 +173,23 @@ class _Link:
                 self._pump(pumps, self._reader, writer)
                 self._pump(pumps, reader, self._writers[0])
         except* _HungUp:
-            pass
+            await self._close()
         except* OSError:
-            self.will_reset = True
+            pass
 
-    def hang_up(self) -> None:
-        """Close both sides, as they were told: with FIN, or with RST."""
+    def reset(self) -> None:
+        """End with RST what is not closed yet."""
         for writer in self._writers:
-            if self.will_reset:
-                writer.get_extra_info("socket").setsockopt(
-                    socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE
-                )
-                writer.transport.abort()
-            else:
-                writer.close()
+            with contextlib.suppress(OSError):
+                opened = writer.get_extra_info("socket")
+                opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+            writer.transport.abort()
+
+    async def _close(self) -> None:
+        """End both sides with FIN, after all that was written."""
+        for writer in self._writers:
+            writer.close()
+        await asyncio.gather(*(writer.wait_closed() for writer in self._writers), return_exceptions=True)
 
     def _pump(
         self, pumps: asyncio.TaskGroup, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
