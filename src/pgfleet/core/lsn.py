@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NewType
 
 Lsn = NewType("Lsn", int)
@@ -13,12 +14,14 @@ SHORT_PAGE_HEADER_BYTES = 24
 LONG_PAGE_HEADER_BYTES = 40
 """`SizeOfXLogLongPHD`: the header of the first page of a segment."""
 
+_SPELLING = re.compile("[0-9A-Fa-f]{1,8}/[0-9A-Fa-f]{1,8}")
+
 
 def parse_lsn(text: str) -> Lsn:
     """Read `XXXXXXXX/XXXXXXXX` as PostgreSQL prints it. Raises ValueError on anything else."""
-    high, slash, low = text.partition("/")
-    if not slash or not 1 <= len(high) <= 8 or not 1 <= len(low) <= 8:
+    if not _SPELLING.fullmatch(text):
         raise ValueError(f"not an LSN: {text!r}")
+    high, low = text.split("/")
     return Lsn(int(high, 16) << 32 | int(low, 16))
 
 
