@@ -6,8 +6,8 @@ import asyncio
 import os
 import select
 import socket
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg import (
@@ -19,6 +19,7 @@ from psycopg import (
     IsolationLevel,
     ServerCursor,
 )
+from psycopg.abc import PQGen
 from psycopg.conninfo import make_conninfo
 from psycopg.pq import ConnStatus, TransactionStatus
 from psycopg.rows import tuple_row
@@ -26,6 +27,8 @@ from psycopg.rows import tuple_row
 from pgfleet.adapters.session import FATAL, RESET_SQL, SessionSettings
 from pgfleet.core.failure import Fault
 from pgfleet.core.statement import leaves_session_alone
+
+T = TypeVar("T")
 
 _KEEPALIVE = {
     "keepalives_idle": 10,
@@ -36,73 +39,69 @@ _KEEPALIVE = {
 """A peer that vanished is noticed in 25 seconds, not in the kernel's two hours, unless the DSN says else."""
 
 
-class FleetConnection(Connection[Any]):
-    """psycopg's connection, which remembers whether a statement may have left something in the session.
+class _Talk:
+    """Remembers whether anything was said to the server that may have left something in the session.
 
-    Statements are seen as they pass through its cursors; so a cleaning round trip is made only when there is something
-    to clean. A cursor made by hand, `psycopg.Cursor(conn)`, passes by: use `conn.cursor()`.
+    Everything that a connection does passes through psycopg's `wait`, whichever cursor, copy or pipeline it comes
+    from. So a cleaning round trip is made only when there is something to clean. `pgconn`, libpq itself, passes by.
     """
 
-    touched = False
+    talks = 0
+    harmless = 0
+    """How many of the talks came before the last moment at which the session was known to be clean."""
+
+    @property
+    def touched(self) -> bool:
+        """Whether the session needs cleaning."""
+        return self.talks != self.harmless
+
+    def forgive(self, talks: int) -> None:
+        """What was said since `talks` left nothing behind, if the session was clean then."""
+        if self.harmless == talks:
+            self.harmless = self.talks
+
+    def forgive_one(self, talks: int) -> None:
+        """The same for one talk. Were there more, another task or thread talked too, and of that we know nothing."""
+        if self.talks == talks + 1:
+            self.forgive(talks)
 
 
-class AsyncFleetConnection(AsyncConnection[Any]):
-    """The same for `psycopg.AsyncConnection`."""
+class FleetConnection(_Talk, Connection[Any]):
+    """`psycopg.Connection`, which knows whether its session needs cleaning."""
 
-    touched = False
+    def wait(self, gen: PQGen[T], *args: Any, **kwargs: Any) -> T:
+        """Talk to the server."""
+        self.talks += 1
+        return super().wait(gen, *args, **kwargs)
 
 
-def _note(connection: Any, query: object) -> None:
-    if not connection.touched:
-        connection.touched = not (isinstance(query, str) and leaves_session_alone(query))
+class AsyncFleetConnection(_Talk, AsyncConnection[Any]):
+    """`psycopg.AsyncConnection`, which knows whether its session needs cleaning."""
+
+    def wait(self, gen: PQGen[T], *args: Any, **kwargs: Any) -> Coroutine[Any, Any, T]:
+        """Talk to the server."""
+        self.talks += 1
+        return super().wait(gen, *args, **kwargs)
 
 
 class _Cursor(Cursor[Any]):
     def execute(self, query: Any, *args: Any, **kwargs: Any) -> Any:
-        _note(self.connection, query)
-        return super().execute(query, *args, **kwargs)
-
-    def executemany(self, query: Any, *args: Any, **kwargs: Any) -> None:
-        _note(self.connection, query)
-        super().executemany(query, *args, **kwargs)
-
-    def stream(self, query: Any, *args: Any, **kwargs: Any) -> Any:
-        _note(self.connection, query)
-        return super().stream(query, *args, **kwargs)
-
-    def copy(self, statement: Any, *args: Any, **kwargs: Any) -> Any:
-        _note(self.connection, statement)
-        return super().copy(statement, *args, **kwargs)
+        conn: Any = self.connection
+        talks = conn.talks
+        super().execute(query, *args, **kwargs)
+        if isinstance(query, str) and leaves_session_alone(query):
+            conn.forgive_one(talks)
+        return self
 
 
 class _AsyncCursor(AsyncCursor[Any]):
-    def execute(self, query: Any, *args: Any, **kwargs: Any) -> Any:
-        _note(self.connection, query)
-        return super().execute(query, *args, **kwargs)
-
-    def executemany(self, query: Any, *args: Any, **kwargs: Any) -> Any:
-        _note(self.connection, query)
-        return super().executemany(query, *args, **kwargs)
-
-    def stream(self, query: Any, *args: Any, **kwargs: Any) -> Any:
-        _note(self.connection, query)
-        return super().stream(query, *args, **kwargs)
-
-    def copy(self, statement: Any, *args: Any, **kwargs: Any) -> Any:
-        _note(self.connection, statement)
-        return super().copy(statement, *args, **kwargs)
-
-
-class _ServerCursor(ServerCursor[Any]):
-    def __init__(self, connection: Any, *args: Any, **kwargs: Any) -> None:
-        connection.touched = True
-        super().__init__(connection, *args, **kwargs)
-
-
-class _AsyncServerCursor(AsyncServerCursor[Any]):
-    def __init__(self, connection: Any, *args: Any, **kwargs: Any) -> None:
-        connection.touched = True
-        super().__init__(connection, *args, **kwargs)
+    async def execute(self, query: Any, *args: Any, **kwargs: Any) -> Any:
+        conn: Any = self.connection
+        talks = conn.talks
+        await super().execute(query, *args, **kwargs)
+        if isinstance(query, str) and leaves_session_alone(query):
+            conn.forgive_one(talks)
+        return self
 
 
 class _Common:
@@ -164,6 +163,16 @@ class _Common:
         return Fault(lost=True, timed_out=isinstance(error, psycopg.errors.ConnectionTimeout))
 
 
+def _is_plain(conn: psycopg.BaseConnection[Any]) -> bool:
+    """Whether transactions begin as on a new connection of ours."""
+    return (
+        conn.autocommit
+        and conn.isolation_level is None
+        and conn.read_only is None
+        and conn.deferrable is None
+    )
+
+
 def _readable(descriptor: int) -> bool:
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
@@ -175,18 +184,18 @@ class PsycopgConnector(_Common):
 
     async def open(self, timeout_s: float) -> FleetConnection:
         """A new connection. psycopg waits for at least two seconds."""
-        conn = FleetConnection.connect(
+        return FleetConnection.connect(
             self._conninfo(),
             autocommit=True,
             cursor_factory=_Cursor,
             connect_timeout=max(1, round(timeout_s)),
         )
-        conn.server_cursor_factory = _ServerCursor
-        return conn
 
     async def one_row(self, conn: FleetConnection, sql: str) -> Sequence[Any]:
         """The first row of a statement without parameters."""
-        row: Sequence[Any] = Cursor(conn).execute(sql, prepare=True).fetchone() or ()
+        talks = conn.talks
+        row: Sequence[Any] = Cursor(conn, row_factory=tuple_row).execute(sql, prepare=True).fetchone() or ()
+        conn.forgive(talks)
         return row
 
     async def fetch(self, conn: FleetConnection, sql: str, args: Sequence[Any]) -> list[Any]:
@@ -207,22 +216,26 @@ class PsycopgConnector(_Common):
 
     async def commit(self, conn: FleetConnection) -> None:
         """Commit what `begin` returned."""
+        talks = conn.talks
         conn.commit()
+        conn.forgive(talks)
 
     async def rollback(self, conn: FleetConnection) -> None:
         """Roll back what `begin` returned."""
+        talks = conn.talks
         conn.rollback()
+        conn.forgive(talks)
 
     async def reset(self, conn: FleetConnection) -> None:
         """End an open transaction, and take back what the session holds if a statement may have left something."""
         if conn.pgconn.transaction_status != TransactionStatus.IDLE:
             conn.rollback()
-        if not conn.autocommit:
-            conn.autocommit, conn.isolation_level, conn.read_only = True, None, None
-        conn.row_factory = tuple_row
+        if not _is_plain(conn):
+            conn.autocommit, conn.isolation_level, conn.read_only, conn.deferrable = True, None, None, None
+        conn.row_factory, conn.cursor_factory, conn.server_cursor_factory = tuple_row, _Cursor, ServerCursor
         if conn.touched:
             Cursor(conn).execute(RESET_SQL)
-            conn.touched = False
+            conn.harmless = conn.talks
 
     async def close(self, conn: FleetConnection) -> None:
         """End the session."""
@@ -235,16 +248,16 @@ class AsyncPsycopgConnector(_Common):
     async def open(self, timeout_s: float) -> AsyncFleetConnection:
         """A new connection."""
         async with asyncio.timeout(timeout_s):
-            conn = await AsyncFleetConnection.connect(
+            return await AsyncFleetConnection.connect(
                 self._conninfo(), autocommit=True, cursor_factory=_AsyncCursor
             )
-        conn.server_cursor_factory = _AsyncServerCursor
-        return conn
 
     async def one_row(self, conn: AsyncFleetConnection, sql: str) -> Sequence[Any]:
         """The first row of a statement without parameters."""
-        cursor = await AsyncCursor(conn).execute(sql, prepare=True)
+        talks = conn.talks
+        cursor = await AsyncCursor(conn, row_factory=tuple_row).execute(sql, prepare=True)
         row: Sequence[Any] = await cursor.fetchone() or ()
+        conn.forgive(talks)
         return row
 
     async def fetch(self, conn: AsyncFleetConnection, sql: str, args: Sequence[Any]) -> list[Any]:
@@ -258,32 +271,42 @@ class AsyncPsycopgConnector(_Common):
 
     async def begin(self, conn: AsyncFleetConnection, *, read_only: bool) -> AsyncFleetConnection:
         """The driver begins with the first statement."""
+        talks = conn.talks
         if read_only:
             await conn.set_isolation_level(IsolationLevel.REPEATABLE_READ)
             await conn.set_read_only(True)
         await conn.set_autocommit(False)
+        conn.forgive(talks)
         return conn
 
     async def commit(self, conn: AsyncFleetConnection) -> None:
         """Commit what `begin` returned."""
+        talks = conn.talks
         await conn.commit()
+        conn.forgive(talks)
 
     async def rollback(self, conn: AsyncFleetConnection) -> None:
         """Roll back what `begin` returned."""
+        talks = conn.talks
         await conn.rollback()
+        conn.forgive(talks)
 
     async def reset(self, conn: AsyncFleetConnection) -> None:
         """End an open transaction, and take back what the session holds if a statement may have left something."""
+        talks = conn.talks
         if conn.pgconn.transaction_status != TransactionStatus.IDLE:
             await conn.rollback()
-        if not conn.autocommit:
+        if not _is_plain(conn):
             await conn.set_autocommit(True)
             await conn.set_isolation_level(None)
             await conn.set_read_only(None)
-        conn.row_factory = tuple_row
+            await conn.set_deferrable(None)
+            conn.forgive(talks)
+        conn.row_factory, conn.cursor_factory = tuple_row, _AsyncCursor
+        conn.server_cursor_factory = AsyncServerCursor
         if conn.touched:
             await AsyncCursor(conn).execute(RESET_SQL)
-            conn.touched = False
+            conn.harmless = conn.talks
 
     async def close(self, conn: AsyncFleetConnection) -> None:
         """End the session."""
