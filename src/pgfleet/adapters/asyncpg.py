@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import asyncpg
 from asyncpg import Connection
 
-from pgfleet.adapters.session import FATAL, SessionSettings
+from pgfleet.adapters.session import FATAL, RESET_SQL, SessionSettings
 from pgfleet.core.failure import Fault
 
 _TAKEN = frozenset(
@@ -30,6 +30,16 @@ Exactly these. The first has subclasses that speak of other things.
 """
 
 
+class FleetConnection(Connection):  # type: ignore[misc]  # asyncpg has no types
+    """`asyncpg.Connection`, cleaned as every connection of ours is: asyncpg's own words leave `set role` as it is."""
+
+    __slots__ = ()
+
+    def get_reset_query(self) -> str:
+        """What `reset()` sends."""
+        return RESET_SQL
+
+
 class AsyncpgConnector:
     """Connections of asyncpg to one server."""
 
@@ -47,7 +57,11 @@ class AsyncpgConnector:
         """A new connection."""
         password = {"password": self._password} if self._password else {}
         return await asyncpg.connect(
-            self._dsn, timeout=timeout_s, server_settings=self._server_settings, **password
+            self._dsn,
+            timeout=timeout_s,
+            connection_class=FleetConnection,
+            server_settings=self._server_settings,
+            **password,
         )
 
     async def one_row(self, conn: Connection, sql: str) -> Sequence[Any]:
@@ -80,7 +94,7 @@ class AsyncpgConnector:
         await transaction.rollback()
 
     async def reset(self, conn: Connection) -> None:
-        """Take back what the session holds, as asyncpg's own pool does."""
+        """End an open transaction, and take back what the session holds."""
         await conn.reset()
 
     async def close(self, conn: Connection) -> None:

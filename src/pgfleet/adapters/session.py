@@ -13,8 +13,14 @@ Password = Callable[[], str] | None
 FATAL = frozenset(("FATAL", "PANIC"))
 """Severities after which the server ends the session."""
 
-RESET_SQL = "select pg_catalog.pg_advisory_unlock_all(); close all; unlisten *; reset all"
-"""Takes back what a session can hold: session locks, cursors WITH HOLD, channels and settings. Works on a standby."""
+RESET_SQL = (
+    "select pg_catalog.pg_advisory_unlock_all(); close all; unlisten *; "
+    "set session authorization default; reset all; discard temp"
+)
+"""Takes back what a session can hold: locks, cursors WITH HOLD, channels, the role, settings, temporary tables.
+
+`reset all` alone leaves `set role` as it is. Works on a standby. What `lastval()` tells stays: it is dear to forget.
+"""
 
 
 @dataclass(frozen=True, slots=True)
