@@ -194,6 +194,11 @@ FACES = (
 )
 
 
+async def aside(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """Do what blocks while the event loop, and the routers on it, go on."""
+    return await asyncio.to_thread(function, *args, **kwargs)
+
+
 def sqlstate(error: BaseException) -> str | None:
     """The code of the server's error, on any driver."""
     code: str | None = getattr(error, "sqlstate", None)

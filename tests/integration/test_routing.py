@@ -68,8 +68,9 @@ async def test_concurrent_reads_are_shared_out_too(face: Face, any_fleet: LocalF
     async with face.open(environ(any_fleet)) as router:
         await ports_of(router, 3)
         ports = await asyncio.gather(*(router.value(PORT) for _ in range(60)))
-        assert all(15 <= count <= 25 for count in by_node(any_fleet, ports).values())
-        assert set(by_node(any_fleet, ports)) == set(REPLICAS)
+        shares = by_node(any_fleet, ports)
+        assert set(shares) == set(REPLICAS)
+        assert min(shares.values()) >= 8  # who waits for a new connection takes any node's
 
 
 @pytest.mark.parametrize(
