@@ -54,7 +54,7 @@ def demo_fleet(replicas: int, pg_bin: Path | None, view: View) -> Iterator[DemoF
         yield DemoFleet(LocalFleet.up(), is_ours=False)
         return
     try:
-        with view.busy(f"Starting a primary and {replicas} replicas"):
+        with view.busy("Starting a primary and its replicas ..."):
             fleet = LocalFleet.up(replicas=replicas, pg_bin=pg_bin)
             fleet.sql(
                 fleet.primary, f"grant pg_monitor to {PLAIN_USER}"

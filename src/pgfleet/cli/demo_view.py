@@ -23,7 +23,7 @@ from pgfleet.demo.tally import Tally
 
 LIVE_INTERVAL_S = 0.5
 LINE_INTERVAL_S = 2.0
-EVENTS = 4
+EVENTS = 3
 API = "/v1/system/database"
 
 
@@ -50,18 +50,21 @@ class View:
 
     def introduce(self, fleet: DemoFleet, url: str, token: str) -> None:
         """What runs, where the API is, what to try."""
-        count = len(fleet.local.names) - 1
-        pgfleet = command()
+        names = fleet.local.names
         self.say(
-            f"[bold]A primary and {count} replicas[/] of PostgreSQL {fleet.local.postgresql}, "
-            f"and {ORGS:,} organisations that book hotel rooms on them.\n\n"
+            f"[bold]A primary and {replicas(len(names) - 1)}[/] of PostgreSQL {fleet.local.postgresql}.\n"
+            f"{ORGS:,} organisations book hotel rooms on them.\n\n"
             f"API    {url}\n"
             f"token  {token}\n"
-            f"ask    curl -H 'Authorization: Bearer {token}' {url}{API}/replicas/lag\n\n"
-            "In a second terminal, break something and mend it:\n"
-            f"       {pgfleet} local kill replica-2\n"
-            f"       {pgfleet} local restart replica-2\n"
+            f"ask    curl -H 'Authorization: Bearer {token}' \\\n"
+            f"         {url}{API}/replicas/lag\n"
         )
+        for name in names[1:][:2][-1:]:
+            self.say(
+                "In a second terminal, break something and mend it:\n"
+                f"       {command()} local kill {name}\n"
+                f"       {command()} local restart {name}\n"
+            )
 
     @contextmanager
     def live(self) -> Iterator[None]:
@@ -86,17 +89,19 @@ class View:
 
     def conclude(self, now: Figures, tally: Tally) -> None:
         """What came of it."""
-        self._console.print(Group(node_table(now), kind_table(now)))
+        self._console.print(tables(now))
         self.say(summary(now))
         if tally.last_error and (now.reads.failed or now.writes.failed):
             self._console.print(f"the last error: {tally.last_error}", markup=False, style="red")
 
     def _changes(self, now: Figures) -> Iterator[str]:
         for node in now.nodes:
-            before = self._before.get(node.name)
-            if before and (before.status, before.role) != (node.status, node.role):
-                reason = f" ({node.reason})" if node.reason else ""
-                yield f"{now.elapsed_s:6.1f} s  {node.name} is {node.role}, {coloured(node.status)}{reason}"
+            before = self._before.get(node.name, node)
+            if node.role and node.role != before.role:
+                yield f"{now.elapsed_s:6.1f} s  {node.name} is a {node.role} now"
+            if node.status != before.status:
+                reason = f": {node.reason}" if node.reason else ""
+                yield f"{now.elapsed_s:6.1f} s  {node.name} is {coloured(node.status)}{reason}"
             self._before[node.name] = node
 
 
@@ -104,12 +109,16 @@ def screen(now: Figures, events: tuple[str, ...]) -> Group:
     """The whole picture, of as many lines at every moment."""
     told = [*events, *[""] * (EVENTS - len(events))]
     return Group(
-        node_table(now),
-        kind_table(now),
+        tables(now),
         Text.from_markup(f"{share(now)}\n{read_backs(now)}\n"),
         Text.from_markup("\n".join(told)),
         Text(f"{now.elapsed_s:6.0f} s  Ctrl-C ends the demo", style="dim"),
     )
+
+
+def tables(now: Figures) -> Group:
+    """The nodes, and what the application has of them."""
+    return Group(node_table(now), "", kind_table(now), "")
 
 
 def node_table(now: Figures) -> Table:
@@ -180,6 +189,11 @@ def read_backs(now: Figures) -> str:
     """Whether anybody missed a booking just made."""
     stale = f"[red]{now.stale:,}[/]" if now.stale else "0"
     return f"{now.read_back:,} bookings were read by their organisation at once: {stale} of them stale."
+
+
+def replicas(count: int) -> str:
+    """So many of them, in words that fit."""
+    return f"{count} replica{'s' if count != 1 else ''}"
 
 
 def command() -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
     from pgfleet.aio import AsyncReplicaRouter
-    from pgfleet.core.explain import Explanation, NodeExplanation
+    from pgfleet.core.explain import Explanation
 
 NOT_OURS = "What organisation {} writes is known to the process that writes it, not to this one."
 LOOKS = 5
@@ -47,12 +48,16 @@ def explain(
     Exit code 1 when no node would take it. Writes of an organisation are known to the process that made them, not to
     this one.
     """
+    from pgfleet.cli.output import print_json, timestamp
+    from pgfleet.core.report import explanation_report
+
     wishes = {"org_id": org_id, "max_lag_s": max_lag_s, "prefer_replica": prefer_replica}
     explanation, primary = asyncio.run(_ask(wishes))
+    report = explanation_report(explanation, timestamp())
     if as_json:
-        _print_json(explanation)
+        print_json(report)
     else:
-        _print_table(explanation, primary, org_id)
+        _print_table(report, primary, org_id)
     if not explanation.candidates:
         raise typer.Exit(1)
 
@@ -68,64 +73,50 @@ async def _ask(wishes: dict[str, Any]) -> tuple[Explanation, str | None]:
 async def _explain(router: AsyncReplicaRouter[Any], wishes: dict[str, Any]) -> Explanation:
     explanation: Explanation = router.explain(**wishes)
     for _ in range(LOOKS if wishes["prefer_replica"] and wishes["max_lag_s"] else 0):
-        if replicas_of(explanation, router.topology.primary_name):
+        if replicas_of(explanation.candidates, router.topology.primary_name):
             break
         await router.engine.refresh(older_than_s=0.0)
         explanation = router.explain(**wishes)
     return explanation
 
 
-def replicas_of(explanation: Explanation, primary: str | None) -> list[str]:
+def replicas_of(candidates: Sequence[str], primary: str | None) -> list[str]:
     """The candidates that are not the primary."""
-    return [name for name in explanation.candidates if name != primary]
+    return [name for name in candidates if name != primary]
 
 
-def verdict(explanation: Explanation, primary: str | None) -> str:
+def verdict(candidates: Sequence[str], primary: str | None) -> str:
     """The answer in a sentence."""
-    replicas = replicas_of(explanation, primary)
+    replicas = replicas_of(candidates, primary)
     if len(replicas) > 1:
         return f"This read takes {', '.join(replicas[:-1])} or {replicas[-1]}, in turn."
     if replicas:
         return f"This read takes {replicas[0]}."
-    if primary in explanation.candidates:
-        return f"This read takes {primary}, the primary."
-    return "No node can take this read now."
+    if not candidates:
+        return "No node can take this read now."
+    return "This read takes the primary" + (f", {primary}." if primary != "primary" else ".")
 
 
-def _print_json(explanation: Explanation) -> None:
-    from pgfleet.cli.output import print_json, timestamp
-    from pgfleet.core.report import explanation_report
-
-    print_json(explanation_report(explanation, timestamp()))
-
-
-def _print_table(explanation: Explanation, primary: str | None, org_id: str | None) -> None:
+def _print_table(report: dict[str, Any], primary: str | None, org_id: str | None) -> None:
     from rich.console import Console
 
-    from pgfleet.cli.output import figures, number, prose, table, words
+    from pgfleet.cli.output import NOTHING, figures, number, print_details, prose, table, takes_reads, words
 
+    has_replicas = bool(replicas_of(report["candidates"], primary))
     shown = table(
         words("node"), words("role"), figures("lag s"), figures("stale s"), prose("takes this read")
     )
-    has_replicas = bool(replicas_of(explanation, primary))
-    for node in explanation.nodes:
+    for node in report["nodes"]:
         shown.add_row(
-            node.name,
-            node.role or "-",
-            number(node.lag_s, 3),
-            number(node.staleness_bound_s, 1),
-            _part(node, node.name == primary and has_replicas),
+            node["name"],
+            node["role"] or NOTHING,
+            number(node["lagSeconds"], 3),
+            number(node["stalenessBoundSeconds"], 1),
+            takes_reads(node, is_last=node["name"] == primary and has_replicas),
         )
     console = Console(highlight=False)
-    console.print(verdict(explanation, primary))
+    console.print(f"{verdict(report['candidates'], primary)}\n")
     console.print(shown)
+    print_details(console, report["nodes"])
     if org_id is not None:
-        console.print(NOT_OURS.format(org_id), style="dim", markup=False)
-
-
-def _part(node: NodeExplanation, comes_last: bool) -> str:
-    from pgfleet.cli.output import refusal
-
-    if node.candidate:
-        return "when no replica can" if comes_last else "[green]yes[/]"
-    return refusal(node.reason, node.detail)
+        console.print(f"\n{NOT_OURS.format(org_id)}", style="dim", markup=False, soft_wrap=True)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Column, Table
 
 NOTHING = "-"
@@ -22,7 +24,14 @@ def table(*columns: Column) -> Table:
     from rich import box
     from rich.table import Table
 
-    return Table(*columns, box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
+    return Table(
+        *columns,
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        header_style="bold",
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
 
 
 def words(header: str, width: int = 0) -> Column:
@@ -57,12 +66,18 @@ def number(value: float | None, decimals: int = 0) -> str:
     return NOTHING if value is None else f"{value:,.{decimals}f}"
 
 
-def refusal(reason: str | None, detail: str | None) -> str:
-    """Why a node takes no reads, and in a line beneath what the driver said, as rich's markup."""
-    from rich.markup import escape
+def takes_reads(node: Mapping[str, Any], is_last: bool) -> str:
+    """A node's part in a read: `node` is its row of the routing report, `is_last` the primary behind replicas."""
+    if not node["candidate"]:
+        return f"no: {node['reason']}"
+    return "when no replica can" if is_last else "yes"
 
-    beneath = f"\n[dim]{escape(detail)}[/]" if detail else ""
-    return f"no: {reason}{beneath}"
+
+def print_details(console: Console, nodes: Iterable[Mapping[str, Any]]) -> None:
+    """What the driver said of each node in trouble, a line each."""
+    for node in nodes:
+        if node["detail"]:
+            console.print(f"{node['name']}: {node['detail']}", style="dim", markup=False, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:

@@ -84,7 +84,17 @@ def _status(router: AsyncReplicaRouter[Any], name: str) -> str:
 def _print_table(fleet: Json) -> None:
     from rich.console import Console
 
-    from pgfleet.cli.output import NOTHING, coloured, figures, number, prose, table, words
+    from pgfleet.cli.output import (
+        NOTHING,
+        coloured,
+        figures,
+        number,
+        print_details,
+        prose,
+        table,
+        takes_reads,
+        words,
+    )
 
     shown = table(
         words("node"),
@@ -103,16 +113,9 @@ def _print_table(fleet: Json) -> None:
             number(node["lagSeconds"], 3),
             number(node["stalenessBoundSeconds"], 1),
             f"{node['connections']} / {node['maxConnections']}" if node["connections"] else NOTHING,
-            _takes_reads(node, fleet["primary"]),
+            takes_reads(node, is_last=node["name"] == fleet["primary"]),
         )
     console = Console(highlight=False)
     console.print(shown)
-    console.print(fleet["message"])
-
-
-def _takes_reads(node: Json, primary: str | None) -> str:
-    from pgfleet.cli.output import refusal
-
-    if node["candidate"]:
-        return "when no replica can" if node["name"] == primary else "yes"
-    return refusal(node["reason"], node["detail"])
+    print_details(console, fleet["nodes"])
+    console.print(f"\n{fleet['message']}")
