@@ -153,16 +153,18 @@ def _figures(what: str, ours: Sequence[Story], hasqls: Sequence[Story]) -> list[
         rival = max(map(answer, hasqls)) if hasqls else None
         return Figure(f"{what}: {question}", max(map(answer, ours)), unit, limit, rival=rival, detail=detail)
 
-    reads = sum(len(story.one_down.outcomes) + len(story.all_down.outcomes) for story in ours)
+    views = [view for story in ours for view in (story.one_down, story.all_down)]
+    error = next((view.first_error for view in views if view.errors), "")
+    reads = sum(len(view.outcomes) for view in views)
     fallback = min(story.part_on_primary for story in ours)
     return [
-        worst("one killed, errors", "", 0, lambda story: story.one_down.errors, f"of {reads} reads in all"),
-        worst("... longest gap", "s", 0.1, lambda story: story.one_down.longest_gap_s),
-        worst("... longest wait of a caller", "s", None, lambda story: story.one_down.longest_wait_s),
-        worst("... reads back on it after", "s", 2.0, lambda story: story.back_s),
         worst(
-            "all killed, errors", "", 0, lambda story: story.all_down.errors, f"{fallback:.0%} on the primary"
+            "one killed, errors", "", 0, lambda it: it.one_down.errors, error or f"of {reads} reads in all"
         ),
-        worst("... longest gap", "s", None, lambda story: story.all_down.longest_gap_s),
-        worst("... longest wait of a caller", "s", None, lambda story: story.all_down.longest_wait_s),
+        worst("one killed, longest gap", "s", 0.1, lambda it: it.one_down.longest_gap_s),
+        worst("one killed, longest wait of a caller", "s", 0.1, lambda it: it.one_down.longest_wait_s),
+        worst("reads back on it after", "s", 2.0, lambda it: it.back_s),
+        worst("all killed, errors", "", 0, lambda it: it.all_down.errors, f"{fallback:.0%} on the primary"),
+        worst("all killed, longest gap", "s", None, lambda it: it.all_down.longest_gap_s),
+        worst("all killed, longest wait of a caller", "s", None, lambda it: it.all_down.longest_wait_s),
     ]

@@ -32,6 +32,7 @@ class Outcome:
     ended_s: float
     port: int | None
     """None: it failed."""
+    error: str = ""
 
 
 class Load:
@@ -54,6 +55,11 @@ class View:
     @property
     def errors(self) -> int:
         return sum(outcome.port is None for outcome in self.outcomes)
+
+    @property
+    def first_error(self) -> str:
+        """What the first read that failed said."""
+        return next((outcome.error for outcome in self.outcomes if outcome.port is None), "")
 
     @property
     def longest_gap_s(self) -> float:
@@ -89,6 +95,8 @@ class View:
             if outcome.port is not None:
                 yield outcome.ended_s - wanted_s
                 wanted_s = None
+        if wanted_s is not None:
+            yield inf
 
 
 @asynccontextmanager
@@ -108,9 +116,13 @@ async def _call(number: int, read: ReadPort, under_way: Load, stop: asyncio.Even
     while not stop.is_set():
         await asyncio.sleep(due_s - monotonic())
         due_s += PACE_S
-        began_s = monotonic()
-        try:
-            port: int | None = await read()
-        except Exception:
-            port = None
-        under_way.outcomes.append(Outcome(number, began_s, monotonic(), port))
+        under_way.outcomes.append(await _outcome(number, read))
+
+
+async def _outcome(number: int, read: ReadPort) -> Outcome:
+    began_s = monotonic()
+    try:
+        port = await read()
+    except Exception as error:
+        return Outcome(number, began_s, monotonic(), None, f"{type(error).__name__}: {error}")
+    return Outcome(number, began_s, monotonic(), port)
