@@ -85,6 +85,11 @@ async def test_a_server_that_tells_nothing_says_why(fleet: LocalFleet) -> None:
 @pytest.mark.parametrize("face", FACES)
 async def test_a_dead_primary(fleet: LocalFleet, face: Face) -> None:
     async with api(fleet.environ(), face) as served:
+
+        async def is_proven() -> bool:
+            return await served.probe("/nodes/replica-1/replica") == (200, "replica")
+
+        assert await eventually_async(is_proven)
         with killed(fleet, "primary"):
 
             async def is_out() -> bool:
