@@ -23,6 +23,8 @@ class Plan:
     """When the mere passing of time makes one of `replicas` too stale."""
     refresh_at_s: float = inf
     """When it is time to ask again, so that the plan does not run out: half of the bound."""
+    covered_s: float = -inf
+    """Every one of `replicas` has replayed all that was visible at this moment."""
 
     def reason(self, name: str) -> Reason | None:
         """Why this node is left out; None when it is a candidate."""
@@ -39,25 +41,25 @@ def plan_read(topology: Topology, intent: ReadIntent, max_lag_s: float, now_s: f
     frozen = intent.max_lag_s is None and topology.primary_name is None
     asked_until_s = topology.history.last_asked_s if frozen else None
     bound_s = max_lag_s if intent.max_lag_s is None else intent.max_lag_s
-    replicas, left_out, covered = [], [], []
+    at_s = now_s if asked_until_s is None else asked_until_s
+    replicas: dict[str, float] = {}
+    left_out = []
     for node in topology.nodes:
-        reason = ground.exclude(node)
-        covered_s = None if reason else ground.covered_s(node)
-        reason = reason or _too_stale(
-            covered_s, intent, bound_s, now_s if asked_until_s is None else asked_until_s
-        )
+        covered_s = ground.covered_s(node)
+        reason = ground.exclude(node) or _too_stale(covered_s, intent, bound_s, at_s)
         if reason:
             left_out.append((node.name, reason))
-        else:
-            replicas.append(node.name)
-            covered.append(covered_s or -inf)
-    oldest_s = inf if frozen else min(covered, default=inf)
+        elif covered_s is not None:
+            replicas[node.name] = covered_s
+    oldest_s = min(replicas.values(), default=-inf)
+    runs_out = replicas and not frozen
     return Plan(
         replicas=tuple(replicas) if intent.prefer_replica else (),
         primary=topology.primary_name,
         left_out=tuple(left_out),
-        valid_until_s=oldest_s + bound_s,
-        refresh_at_s=oldest_s + bound_s / 2,
+        valid_until_s=oldest_s + bound_s if runs_out else inf,
+        refresh_at_s=oldest_s + bound_s / 2 if runs_out else inf,
+        covered_s=oldest_s,
     )
 
 
@@ -70,8 +72,8 @@ def staleness_bound_s(topology: Topology, node: NodeState, now_s: float) -> floa
 
 def lag_s(topology: Topology, node: NodeState) -> float | None:
     """The replica's lag when it was last probed, as people read it; None: not measured."""
-    seen = node.observation
-    if seen is None or seen.replay_lsn is None or _Ground.of(topology).untimely(node, seen):
+    seen, ground = node.observation, _Ground.of(topology)
+    if seen is None or seen.replay_lsn is None or ground.foreign(node, seen) or ground.untimely(node, seen):
         return None
     return topology.history.lag_s(seen.replay_lsn, seen.asked_s)
 
@@ -81,14 +83,12 @@ def standing(topology: Topology, node: NodeState, max_lag_s: float, now_s: float
     return plan_read(topology, PLAIN, max_lag_s, now_s).reason(node.name)
 
 
-def _too_stale(
-    covered_s: float | None, intent: ReadIntent, bound_s: float, asked_until_s: float
-) -> Reason | None:
+def _too_stale(covered_s: float | None, intent: ReadIntent, bound_s: float, at_s: float) -> Reason | None:
     if covered_s is None:
         return Reason.STALENESS_UNKNOWN
     if intent.not_before_s is not None and covered_s < intent.not_before_s:
         return Reason.NOT_CAUGHT_UP
-    return Reason.STALE if asked_until_s - covered_s >= bound_s else None
+    return Reason.STALE if at_s - covered_s >= bound_s else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +98,6 @@ class _Ground:
     topology: Topology
     first_names: dict[tuple[int, str], str]
     """By server (cluster, incarnation) the first node that reached it: one postmaster may have two names."""
-    streaming: frozenset[str]
-    """The standbys that the primary feeds, by their plain names."""
 
     @classmethod
     def of(cls, topology: Topology) -> _Ground:
@@ -107,9 +105,7 @@ class _Ground:
         for node in topology.nodes:
             if node.observation and not node.trouble:
                 first_names.setdefault(_server(node.observation), node.name)
-        primary = topology.primary
-        standbys = primary.observation.standbys if primary and primary.observation else ()
-        return cls(topology, first_names, frozenset(map(_plain_name, standbys)))
+        return cls(topology, first_names)
 
     def exclude(self, node: NodeState) -> Reason | None:
         """Why this node serves no reads at all, however stale they may be."""
@@ -142,17 +138,12 @@ class _Ground:
         return None if self.first_names.get(_server(seen)) == node.name else Reason.DUPLICATE
 
     def untimely(self, node: NodeState, seen: Observation) -> Reason | None:
-        """Positions of two timelines do not compare: a standby of the old primary may stand past the new one.
-
-        A standby that the present primary feeds has replayed nothing but that primary's own past.
-        """
+        """Positions of two timelines do not compare: a standby of the old primary may stand past the new one."""
         written_by = self.topology.history.written_by
         if written_by is None:
             return Reason.STALENESS_UNKNOWN
-        if written_by.timeline != self.topology.highest_timeline:
-            return Reason.TIMELINE_UNPROVEN
-        proven = seen.timeline == written_by.timeline or _plain_name(node.name) in self.streaming
-        return None if proven else Reason.TIMELINE_UNPROVEN
+        proven = node.timeline == written_by.timeline == self.topology.highest_timeline
+        return None if proven and not self.topology.is_split else Reason.TIMELINE_UNPROVEN
 
 
 _CHECKS: tuple[Callable[[_Ground, NodeState, Observation], Reason | None], ...] = (
@@ -161,10 +152,6 @@ _CHECKS: tuple[Callable[[_Ground, NodeState, Observation], Reason | None], ...] 
     _Ground.duplicate,
     _Ground.untimely,
 )
-
-
-def _plain_name(name: str) -> str:
-    return name.lower().replace("-", "_")
 
 
 def _server(seen: Observation) -> tuple[int, str]:

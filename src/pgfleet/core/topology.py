@@ -9,6 +9,9 @@ from dataclasses import dataclass, field, replace
 from pgfleet.core.node import Observation, Reason, Role
 from pgfleet.core.staleness import PrimaryHistory
 
+FED_FOR_S = 0.5
+"""A standby that the primary turns away is among its standbys for the milliseconds of each attempt."""
+
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
@@ -28,6 +31,10 @@ class NodeState:
     observation: Observation | None = None
     trouble: Trouble | None = None
     """Set by the first failure since the last good observation, which clears it."""
+    timeline: int | None = None
+    """The timeline that its position is known to lie on; None: not known."""
+    fed_since_s: float | None = None
+    """Since when every sample of the present primary has shown it among the standbys; None: the last did not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +49,8 @@ class Topology:
     highest_timeline: int = 0
     primary_name: str | None = None
     """The node that takes writes; None when we know none that answers."""
+    is_split: bool = False
+    """Two servers take writes on the highest timeline: to be on it proves nothing."""
 
     def node(self, name: str) -> NodeState:
         """The node of this name. Raises KeyError when no such node is configured."""
@@ -67,7 +76,8 @@ class Topology:
             return self
         if node.observation and seen.asked_s < node.observation.asked_s:
             return self
-        return self._with(replace(node, observation=seen, trouble=None))._settle(name)
+        known = replace(node, observation=seen, trouble=None, timeline=self._timeline_of(node, seen))
+        return self._with(known)._settle(name)
 
     def fail(self, name: str, trouble: Trouble) -> Topology:
         """A probe or a caller's attempt failed. The first of a row of troubles tells since when."""
@@ -79,22 +89,49 @@ class Topology:
     def _with(self, changed: NodeState) -> Topology:
         return replace(self, nodes=tuple(changed if n.name == changed.name else n for n in self.nodes))
 
+    def _timeline_of(self, node: NodeState, seen: Observation) -> int | None:
+        """The highest timeline that anything proves: no standby leaves one for a lower one in its life."""
+        before = node.timeline if node.observation and _server(node.observation) == _server(seen) else None
+        return max(seen.timeline or 0, before or 0, self._fed_timeline(node, seen) or 0) or None
+
+    def _fed_timeline(self, node: NodeState, seen: Observation) -> int | None:
+        """That of the primary, if it had been feeding this standby for a while before the standby was asked."""
+        sampled = self.primary.observation if self.primary else None
+        if sampled is None or node.fed_since_s is None or seen.role is Role.PRIMARY:
+            return None
+        stood_s = sampled.asked_s - node.fed_since_s
+        return sampled.timeline if stood_s >= FED_FOR_S and sampled.answered_s <= seen.asked_s else None
+
     def _settle(self, changed: str) -> Topology:
         """Draw what follows from the nodes: which cluster, which primary, and its history."""
         system_id = self.system_id if self.system_id is not None else _cluster_of(self.nodes)
         ours = [n for n in self.nodes if _writable(n, system_id)]
         highest = max([self.highest_timeline, *(_timeline(n) for n in ours)])
-        primary = _elect([n for n in ours if _timeline(n) == highest], self.primary_name)
-        history = self.history
-        if primary and primary.name == changed and primary.observation:
-            history = history.record(primary.observation)
-        return replace(
+        rivals = [n for n in ours if _timeline(n) == highest]
+        primary = _elect(rivals, self.primary_name)
+        settled = replace(
             self,
             system_id=system_id,
             highest_timeline=highest,
             primary_name=primary.name if primary else None,
-            history=history,
+            is_split=len({_server(n.observation) for n in rivals if n.observation}) > 1,
         )
+        if primary and primary.name == changed and primary.observation:
+            return settled._sampled(primary.observation)
+        return settled
+
+    def _sampled(self, seen: Observation) -> Topology:
+        """Take a sample of the primary into its history, and note whom it feeds."""
+        history = self.history.record(seen)
+        is_same = history.written_by == self.history.written_by
+        standbys = set(map(_plain_name, seen.standbys))
+        fed = [
+            replace(node, fed_since_s=(node.fed_since_s if is_same else None) or seen.asked_s)
+            if _plain_name(node.name) in standbys
+            else replace(node, fed_since_s=None)
+            for node in self.nodes
+        ]
+        return replace(self, history=history, nodes=tuple(fed))
 
 
 def _writable(node: NodeState, system_id: int | None) -> bool:
@@ -122,3 +159,12 @@ def _cluster_of(nodes: Iterable[NodeState]) -> int | None:
     counted = Counter(n.observation.system_id for n in others if n.observation)
     system_id, count = next(iter(counted.most_common(1)), (None, 0))
     return system_id if count * 2 > len(others) + 1 else None
+
+
+def _server(seen: Observation) -> tuple[int, str]:
+    return seen.system_id, seen.incarnation
+
+
+def _plain_name(name: str) -> str:
+    """A name as `application_name` may spell it."""
+    return name.lower().replace("-", "_")
