@@ -100,8 +100,10 @@ class Board(Generic[C]):
     def observe(self, name: str, seen: Observation) -> None:
         """A probe or a new connection saw this node. Connections of an earlier life of it are never lent again."""
         with self._lock:
-            before = self.topology.node(name)
-            self.topology = self.topology.observe(name, seen)
+            before, topology = self.topology.node(name), self.topology.observe(name, seen)
+            if topology is self.topology:
+                return  # it says nothing that we do not know better
+            self.topology = topology
             reborn = before.observation is not None and before.observation.incarnation != seen.incarnation
             if before.trouble or reborn:
                 self._drain(name)
@@ -171,8 +173,7 @@ class Board(Generic[C]):
         self._fallback_told = False
         same = plan.replicas == self.table.names
         next_pool = self.table.next_pool if same else self._turns(plan.replicas)
-        covered_s = plan.valid_until_s - self.settings.max_lag_s if plan.valid_until_s < inf else 0.0
-        self.table = RoutingTable(plan.replicas, next_pool, plan.refresh_at_s, covered_s)
+        self.table = RoutingTable(plan.replicas, next_pool, plan.refresh_at_s, plan.covered_s)
 
     def _turns(self, names: tuple[str, ...]) -> Callable[[], Pool[C]]:
         pools = [self.nodes[name].reads for name in names]
@@ -204,14 +205,13 @@ class Board(Generic[C]):
 
     def tell_fallback(self, plan: Plan) -> None:
         """Say once an outage that reads go to the primary, and why."""
-        if (
-            self._fallback_told
-            or self.table.names
-            or not self.settings.use_replicas
-            or not self.settings.replicas
-        ):
+        if self._fallback_told:
             return
-        self._fallback_told = True
+        with self._lock:
+            replicas_wanted = self.settings.use_replicas and self.settings.replicas
+            if self._fallback_told or self.table.names or not replicas_wanted:
+                return
+            self._fallback_told = True
         why = "; ".join(f"{name} {reason}" for name, reason in plan.left_out if name != plan.primary)
         logger.warning("Read replica not available, reading from the primary: %s", why)
 

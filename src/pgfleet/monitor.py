@@ -113,8 +113,12 @@ class Monitor(Generic[C]):
         self._runtime.spawn(self._tend(), "tend")
 
     def ask(self, name: str) -> Signal:
-        """Look at this node at once."""
-        return self._watches[name].ask()
+        """Look at this node at once. One that is not watched has nothing to tell."""
+        if name in self._watches:
+            return self._watches[name].ask()
+        told = self._runtime.signal()
+        told.set()
+        return told
 
     async def refresh(self, names: tuple[str, ...], timeout_s: float) -> None:
         """Look at these nodes now, and return when all have answered or failed, or after `timeout_s`."""
