@@ -258,7 +258,8 @@ class Pool(Generic[C]):
 
     def drain(self) -> None:
         """Lend nothing that is open now again: idle connections go at once, lent ones when they come back."""
-        self._condemn_busy()
+        for pooled in list(self._busy):
+            pooled.condemned = True
         for pooled in self._withdraw(lambda _: True):
             self._drop(pooled)
 
@@ -281,7 +282,6 @@ class Pool(Generic[C]):
     async def close(self) -> None:
         """Lend nothing any more; end what is idle; send those in line away. What is lent ends when it comes back."""
         self._closed = True
-        self._condemn_busy()
         with self._lock:
             while self._waiters:
                 self._wake(self._waiters.popleft())
@@ -294,10 +294,6 @@ class Pool(Generic[C]):
         except IndexError:
             return False
         return True
-
-    def _condemn_busy(self) -> None:
-        for pooled in list(self._busy):
-            pooled.condemned = True
 
     def _is_old(self, pooled: Pooled[C], now_s: float) -> bool:
         return now_s - pooled.opened_s >= self.limits.max_lifetime_s
@@ -404,7 +400,6 @@ class Pool(Generic[C]):
             self._opening -= 1
             if pooled:
                 self._refusals = 0
-                pooled.condemned = self._closed
                 self._busy.add(pooled)
             else:
                 self._refusals += 1
