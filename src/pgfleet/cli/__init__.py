@@ -8,12 +8,13 @@ _NEEDED = frozenset(("typer", "rich"))
 
 
 def main() -> None:
-    """Run the command line. Exit code 0: good, 1: a finding, 2: usage or configuration."""
+    """Run the command line. Exit code 0: good, 1: a finding, 2: it could not be done."""
     try:
         from pgfleet.cli.app import app
+
+        app(prog_name="pgfleet")
     except ModuleNotFoundError as error:
         if str(error.name).partition(".")[0] not in _NEEDED:
             raise
         sys.stderr.write("the command pgfleet needs typer and rich: pip install 'pgfleet[all]'\n")
         raise SystemExit(2) from None
-    app(prog_name="pgfleet")

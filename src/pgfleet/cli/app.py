@@ -14,10 +14,9 @@ from pgfleet.cli.explain import explain
 from pgfleet.cli.local import app as local
 from pgfleet.cli.serve import serve
 from pgfleet.cli.status import status
-from pgfleet.errors import ConfigurationError, DriverMissing, PgfleetError
+from pgfleet.errors import PgfleetError
 
-FINDING = 1
-MISUSED = 2
+NOT_DONE = 2
 
 
 class Commands(TyperGroup):
@@ -31,9 +30,7 @@ class Commands(TyperGroup):
             typer.secho(f"error: {error.message}", fg="red", err=True)
             if error.hint:
                 typer.echo(f"hint: {error.hint}", err=True)
-            raise typer.Exit(
-                MISUSED if isinstance(error, ConfigurationError | DriverMissing) else FINDING
-            ) from None
+            raise typer.Exit(NOT_DONE) from None
 
 
 app = typer.Typer(

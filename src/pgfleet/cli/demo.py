@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import socket
-from importlib.util import find_spec
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,7 +40,7 @@ def demo(
 
     Everything is started here and gone at the end. Exit code 1 when a read was lost or stale.
     """
-    if missing := [name for name in NEEDED if not find_spec(name)]:
+    if missing := [name for name in NEEDED if not _is_installed(name)]:
         raise DriverMissing(f"the demo needs {', '.join(missing)}", "pip install 'pgfleet[all]'")
     from pgfleet.cli.demo_fleet import demo_fleet, ending_as_ctrl_c
     from pgfleet.cli.demo_view import View
@@ -49,6 +49,14 @@ def demo(
     with listening(port) as listener, ending_as_ctrl_c(), demo_fleet(replicas, pg_bin, view) as fleet:
         is_clean = asyncio.run(_run(fleet, listener, seconds, view))
     raise typer.Exit(0 if is_clean else 1)
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        import_module(name)
+    except ModuleNotFoundError:
+        return False
+    return True
 
 
 def listening(port: int) -> socket.socket:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from pgfleet.errors import DriverMissing
@@ -20,19 +19,19 @@ DRIVERS = ("psycopg", "asyncpg")
 @asynccontextmanager
 async def fleet_of_environment() -> AsyncIterator[AsyncReplicaRouter[Any]]:
     """A router that has looked at every node, and keeps no connections ready. Raises ConfigurationError."""
-    from pgfleet.aio import AsyncReplicaRouter
     from pgfleet.settings import Settings
 
-    settings = without_idle_connections(Settings.from_env())
-    async with AsyncReplicaRouter[Any](settings, installed_driver()) as router:
+    async with router_of(without_idle_connections(Settings.from_env())) as router:
         yield router
 
 
-def installed_driver() -> str:
-    """The first driver that is there: psycopg, because it reads connection strings as libpq does, or asyncpg."""
+def router_of(settings: Settings) -> AsyncReplicaRouter[Any]:
+    """A router on the driver that is there: psycopg, because it reads connection strings as libpq does, or asyncpg."""
+    from pgfleet.aio import AsyncReplicaRouter
+
     for driver in DRIVERS:
-        if find_spec(driver):
-            return driver
+        with suppress(DriverMissing):
+            return AsyncReplicaRouter(settings, driver)
     raise DriverMissing("no driver is installed: neither psycopg nor asyncpg", "pip install 'pgfleet[all]'")
 
 
