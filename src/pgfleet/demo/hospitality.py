@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 from pgfleet.aio import AsyncReplicaRouter
+from pgfleet.errors import LocalFleetError
 
 ORGS = 1_000
 HOTELS_PER_ORG = 2
@@ -26,6 +28,7 @@ CITIES = (
 )
 
 READY_TIMEOUT_S = 20.0
+READY_PAUSE_S = 0.05
 MAKER = "whoever makes the tables"
 """An org_id like any other: so it is known when a replica has all that was written under it."""
 
@@ -155,6 +158,16 @@ class Hospitality:
 
     async def _replicas_have_them(self) -> None:
         """Until every replica that serves reads would serve those of whoever made the tables."""
-        async with asyncio.timeout(READY_TIMEOUT_S):
-            while set(self._router.explain().candidates) - set(self._router.explain(org_id=MAKER).candidates):
-                await self._router.engine.refresh(older_than_s=0.0)
+        deadline_s = time.monotonic() + READY_TIMEOUT_S
+        while late := self._late():
+            if time.monotonic() > deadline_s:
+                raise LocalFleetError(
+                    f"{', '.join(sorted(late))} did not get the tables within {READY_TIMEOUT_S:g} s",
+                    "pgfleet local status shows whether it lags; pgfleet local lag NODE --delay 0 ends that",
+                )
+            await self._router.engine.refresh(older_than_s=0.0)
+            await asyncio.sleep(READY_PAUSE_S)
+
+    def _late(self) -> set[str]:
+        ready = self._router.explain(org_id=MAKER).candidates
+        return set(self._router.explain().candidates).difference(ready)
