@@ -11,7 +11,7 @@ from pgfleet.board import Board, Node
 from pgfleet.core.failure import CONSEQUENCES, Consequence, Phase, Verdict, classify
 from pgfleet.core.intent import PLAIN, ReadIntent
 from pgfleet.core.node import UNPROVEN, Reason, Role
-from pgfleet.core.plan import Plan
+from pgfleet.core.plan import Plan, lag_s
 from pgfleet.errors import LeaseTimeout, PgfleetError, PrimaryUnavailable, RouterClosed
 from pgfleet.faults import first_line, network_fault
 from pgfleet.pool import PoolClosed, Pooled, PoolTimeout
@@ -24,6 +24,8 @@ CANDIDATE_SLICE_S = 2.0
 """The longest that one of several candidates may take to connect before the next is tried."""
 REFRESH_TIMEOUT_S = 0.5
 """The longest that a read waits for fresher knowledge before it goes to the primary."""
+FIRST_PAUSE_S = 0.005
+"""Between the first two looks at a replica that is about to catch up; then twice as long each time."""
 BUSY_PAUSE_S = 0.05
 """Between two rounds of asking servers that have no connection left."""
 
@@ -85,7 +87,7 @@ class Lender(Generic[C]):
                 if pooled := await self._try(node, intent, deadline_s, round_):
                     return pooled
             if not round_.busy or self._clock() >= deadline_s:
-                raise self._nobody(round_)
+                raise self._nobody(round_, plan)
             await self._runtime.signal().wait(BUSY_PAUSE_S)
 
     async def _try(
@@ -137,15 +139,24 @@ class Lender(Generic[C]):
     async def _fresh_plan(self, intent: ReadIntent, plan: Plan) -> Plan:
         """Sample the primary once, then the replicas until one of them covers that sample, for a short while."""
         deadline_s = self._clock() + REFRESH_TIMEOUT_S
+        pause_s = FIRST_PAUSE_S
         if plan.primary:
             await self._watcher.refresh((plan.primary,), REFRESH_TIMEOUT_S)
         replicas = tuple(name for name, reason in plan.left_out if name != plan.primary)
         while not plan.replicas and replicas and (left_s := deadline_s - self._clock()) > 0:
             await self._watcher.refresh(replicas, left_s)
             plan = self.board.plan(intent)
-            if not self._would_help(plan, intent):
+            if plan.replicas or not self._would_help(plan, intent) or not self._may_catch_up(plan):
                 break
+            await self._runtime.signal().wait(pause_s)
+            pause_s *= 2
         return plan
+
+    def _may_catch_up(self, plan: Plan) -> bool:
+        """Whether some replica is so little behind that it may qualify while a read waits."""
+        topology = self.board.topology
+        lags = [lag_s(topology, topology.node(name)) for name, reason in plan.left_out if reason in UNPROVEN]
+        return any(lag is None or lag < REFRESH_TIMEOUT_S for lag in lags)
 
     def _ask_all(self, names: Sequence[str]) -> None:
         for name in names:
@@ -159,7 +170,7 @@ class Lender(Generic[C]):
         try:
             pooled = await node.writes.acquire(deadline_s)
         except PoolTimeout:
-            raise self._nobody(_Round(busy=True)) from None
+            raise self._nobody(_Round(busy=True), self.board.plan(PLAIN)) from None
         except PoolClosed:
             raise self._closed_error() from None
         except Exception as error:
@@ -253,27 +264,30 @@ class Lender(Generic[C]):
             "the router is not open", "Use it inside `with` or `async with`, or call open() first."
         )
 
-    def _nobody(self, round_: _Round) -> PgfleetError:
+    def _nobody(self, round_: _Round, plan: Plan) -> PgfleetError:
         if round_.busy:
             return LeaseTimeout(
                 f"no connection became free within {self.board.settings.connection_timeout_s:g} s",
                 "All pools are in use: raise DB_MAX_CONNECTIONS or READ_REPLICA_<n>_MAX_CONNECTIONS, "
                 "or hold leases for a shorter time.",
             )
-        error = self._no_primary(first_line(round_.last_error) if round_.last_error else "")
+        error = self._no_primary(first_line(round_.last_error) if round_.last_error else "", plan)
         error.__cause__ = round_.last_error
         return error
 
-    def _no_primary(self, detail: str) -> PrimaryUnavailable:
-        said = "; ".join(self._troubles()) or detail or "no node is a primary"
+    def _no_primary(self, detail: str, plan: Plan | None = None) -> PrimaryUnavailable:
+        """`plan`: the one of a read, for which no replica would do either."""
+        said = "; ".join(self._troubles(plan)) or detail or "no node is a primary"
         return PrimaryUnavailable(
             f"no primary takes connections: {said}",
             "Check DATABASE_URL and that its server runs; `pgfleet explain` shows what is known of every node.",
         )
 
-    def _troubles(self) -> list[str]:
+    def _troubles(self, plan: Plan | None) -> list[str]:
         nodes = self.board.topology.nodes
-        return [f"{n.name} {n.trouble.reason} ({n.trouble.detail})" for n in nodes if n.trouble]
+        troubles = {n.name: f"{n.trouble.reason} ({n.trouble.detail})" for n in nodes if n.trouble}
+        told = dict(plan.left_out if plan else ()) | troubles
+        return [f"{name} {why}" for name, why in told.items()]
 
 
 _KEEP = Consequence()
