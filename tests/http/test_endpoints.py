@@ -213,6 +213,22 @@ async def test_head_is_get_without_the_body(served: Api) -> None:
         assert asked.headers["content-type"] == got.headers["content-type"]
 
 
+async def test_head_sends_no_body_whatever_the_server_makes_of_it(served: Api) -> None:
+    """httpx, as most servers, would drop it without a word."""
+    sent = []
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    scope = {"type": "http", "method": "HEAD", "path": "/liveness", "query_string": b"", "headers": []}
+    await served.app(scope, receive, send)
+    assert (b"content-length", b"5") in sent[0]["headers"]
+    assert b"".join(message["body"] for message in sent[1:]) == b""
+
+
 async def test_nothing_is_cached(served: Api) -> None:
     for path in (*PROBES, *JSON_PATHS, "/nowhere"):
         assert (await served.client.get(path)).headers["cache-control"] == "no-store"
