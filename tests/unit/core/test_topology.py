@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -147,6 +148,10 @@ def ask(topology: Topology, at_s: float, lsn: int = 520, **more: Any) -> Topolog
 def test_a_standby_that_the_primary_has_been_feeding_is_eligible_without_telling() -> None:
     topology = feed(feed(promoted(), 14.0, "Replica_1"), 14.0 + FED_FOR_S, "Replica_1")
     assert plan(topology, 15.0).reason("replica-1") is Reason.TIMELINE_UNPROVEN, "it was not asked since"
+    asked_before = ask(topology, 14.4, answered_s=14.9)
+    assert plan(asked_before, 15.0).reason("replica-1") is Reason.TIMELINE_UNPROVEN, (
+        "only its answer came since"
+    )
     assert plan(ask(topology, 14.6), 15.0).replicas == ("replica-1",)
 
 
@@ -184,9 +189,13 @@ def test_to_have_been_fed_by_the_primary_of_before_proves_nothing() -> None:
     topology = well()
     for at_s in (11.0, 12.0):
         topology = topology.observe("primary", saw_primary(at_s, 500, standbys=frozenset(("replica_1",))))
-    topology = topology.observe("replica-2", saw_primary(13.0, 520, **PROMOTED))
-    topology = ask(topology, 13.1, 550)
+    topology = ask(feed(topology, 13.0, "replica_1"), 13.1, 550)
     assert plan(topology, 13.2).reason("replica-1") is Reason.TIMELINE_UNPROVEN
+
+
+def test_a_timeline_that_has_no_samples_yet_makes_everybody_unproven() -> None:
+    topology = replace(well(), highest_timeline=2)
+    assert plan(topology).reason("replica-1") is Reason.TIMELINE_UNPROVEN
 
 
 def test_a_returned_old_primary_is_fenced() -> None:
