@@ -6,7 +6,7 @@ from math import inf
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pgfleet.core.lsn import Lsn
@@ -175,8 +175,14 @@ class Watch:
                 assert covered_s is None or covered_s <= self.primary.oldest_missing_s(end)
 
 
+PAGE_FILLED_AND_ONE_RECORD_MORE: list[tuple[str, object]] = [
+    ("sync", (BLOCK - LONG) // 8), ("async", 1), ("wait", 0.1), ("ask", None), ("look", 0), ("answer", 0),
+]  # fmt: skip
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.lists(steps, max_size=60))
+@example(PAGE_FILLED_AND_ONE_RECORD_MORE)
 def test_the_bound_is_never_below_the_truth(story: list[tuple[str, object]]) -> None:
     watch = Watch(Primary())
     for kind, value in story:
