@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
+import pytest
+
 from pgfleet import AsyncReplicaRouter, ReplicaRouter, Settings
 from pgfleet.local import LocalFleet
+from tests.conftest import INSTALLATIONS
 
 T = TypeVar("T")
 
@@ -183,6 +186,14 @@ class Face:
 
     def __str__(self) -> str:
         return self.name
+
+
+def placed(newest: Sequence[Face], others: Sequence[Face] = ()) -> pytest.MarkDecorator:
+    """`newest` faces on the wheel's PostgreSQL, `others` on every other that is installed: `face`, `placed_fleet`."""
+    first, *rest = INSTALLATIONS or [None]
+    pairs = [(first, face) for face in newest] + [(path, face) for path in rest for face in others]
+    ids = [f"{path.parent.name if path else 'found'}-{face}" for path, face in pairs]
+    return pytest.mark.parametrize(("pg_bin", "face"), pairs, ids=ids)
 
 
 _THREADS = ThreadPoolExecutor(64, "caller")
