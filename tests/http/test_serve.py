@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 import httpx
 import pytest
 
-from pgfleet.cli.serve import for_monitoring
+from pgfleet.cli.serve import for_monitoring, listen
 from pgfleet.local import LocalFleet
 from pgfleet.settings import Settings
 from pgfleet.testing import eventually
@@ -115,6 +115,15 @@ def test_a_signal_while_it_starts(local_fleet: LocalFleet) -> None:
             process.send_signal(signal.SIGTERM)
             process.communicate(timeout=10)
     assert process.returncode == 0
+
+
+def test_no_answer_waits_for_an_acknowledgement() -> None:
+    with (
+        closing(listen("127.0.0.1", 0)) as listener,
+        closing(socket.create_connection(listener.getsockname())),
+        closing(listener.accept()[0]) as accepted,
+    ):
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_a_port_in_use(local_fleet: LocalFleet) -> None:

@@ -43,7 +43,7 @@ def serve(
     settings = Settings.from_env()
     if settings.api_token is None:
         _check_loopback(host)
-    with _listen(host, port) as listener:
+    with listen(host, port) as listener:
         logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
         logging.getLogger("uvicorn").setLevel(logging.ERROR)  # whoever sends garbage need not fill the log
         asyncio.run(_serve(for_monitoring(settings), listener))
@@ -90,14 +90,17 @@ def _check_loopback(host: str) -> None:
         )
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
     """A listening socket. Raises PgfleetError with the next step."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
+        listener = socket.create_server(address[:2], family=family, backlog=BACKLOG)
     except OSError as error:
         hint = _HINTS.get(error.errno or 0, "Give an address of this machine with --host.")
         raise PgfleetError(f"cannot listen on {host}:{port}: {error.strerror}", hint) from None
+    # Its connections inherit it. asyncio would not see that they are TCP, and each answer would wait 40 ms for an ACK.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 async def _serve(settings: Settings, listener: socket.socket) -> None:
