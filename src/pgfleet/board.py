@@ -68,7 +68,7 @@ class RoutingTable:
             return True
         if not intent.prefer_replica or intent.max_lag_s is not None:
             return False
-        return intent.not_before_s is None or intent.not_before_s <= self.covered_s
+        return intent.not_before_s is None or not self.names or intent.not_before_s < self.covered_s
 
 
 class Board(Generic[C]):
@@ -119,6 +119,8 @@ class Board(Generic[C]):
         if not before.trouble:
             logger.warning("%s is out: %s (%s)", name, reason, detail)
             self._drain(name)
+            for pool in self.nodes[name].pools:
+                pool.send_away()
 
     def give_up(self, name: str) -> None:
         """A probe has confirmed that the node does not answer: cut the statements that can run elsewhere."""

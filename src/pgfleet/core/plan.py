@@ -86,7 +86,7 @@ def standing(topology: Topology, node: NodeState, max_lag_s: float, now_s: float
 def _too_stale(covered_s: float | None, intent: ReadIntent, bound_s: float, at_s: float) -> Reason | None:
     if covered_s is None:
         return Reason.STALENESS_UNKNOWN
-    if intent.not_before_s is not None and covered_s < intent.not_before_s:
+    if intent.not_before_s is not None and covered_s <= intent.not_before_s:
         return Reason.NOT_CAUGHT_UP
     return Reason.STALE if at_s - covered_s >= bound_s else None
 
