@@ -126,7 +126,11 @@ class AsyncReplicaRouter(Face[C]):
         """Start to watch the nodes. Returns when each was looked at once, or after two seconds."""
         if self._engine is None:
             self._engine = self._assemble(TaskRuntime())
-            await self._engine.start()
+            try:
+                await self._engine.start()
+            except BaseException:
+                await self.close()
+                raise
         return self
 
     async def close(self) -> None:

@@ -7,8 +7,9 @@ from typing import TypeVar
 
 from pgfleet.adapters.session import Password, SessionSettings
 from pgfleet.board import Board, Node
-from pgfleet.core.node import Observation, Role
+from pgfleet.core.node import Observation
 from pgfleet.engine import Engine
+from pgfleet.faults import NotPrimary
 from pgfleet.monitor import Monitor, observe
 from pgfleet.pool import Bound, Pool, PoolLimits
 from pgfleet.ports import Connector, Runtime
@@ -16,10 +17,6 @@ from pgfleet.settings import Dsn, NodeSettings, Settings
 
 C = TypeVar("C")
 Connect = Callable[[SessionSettings], Connector[C]]
-
-
-class NotPrimary(ConnectionError):
-    """A server that was to take writes is in recovery."""
 
 
 def assemble(settings: Settings, connect: Connect[C], runtime: Runtime) -> Engine[C]:
@@ -69,7 +66,7 @@ def _admission(
     async def admit(conn: C) -> None:
         seen: Observation = await observe(pool.connector, conn, runtime)
         board.observe(name, seen)
-        if writes and seen.role is not Role.PRIMARY:
-            raise NotPrimary(f"{name} is in recovery and takes no writes")
+        if writes and board.topology.primary_name != name:
+            raise NotPrimary(f"{name} is no longer the primary")
 
     return admit

@@ -15,7 +15,6 @@ from pgfleet.core.statement import leaves_session_alone
 from pgfleet.errors import ReadTimeout
 from pgfleet.lender import CANDIDATE_SLICE_S, REFRESH_TIMEOUT_S, Lease, Lender
 from pgfleet.pool import Pooled
-from pgfleet.ports import Timer
 
 C = TypeVar("C")
 T = TypeVar("T")
@@ -113,7 +112,7 @@ class Engine(Lender[C]):
             try:
                 await (connector.commit(lease.handle) if error is None else connector.rollback(lease.handle))
             except BaseException as failed:
-                await self.give_back(lease.pooled, failed, kind)
+                await self.give_back(lease.pooled, error or failed, kind)
                 if error is None or not isinstance(failed, Exception):
                     raise
                 return
@@ -181,17 +180,13 @@ class Engine(Lender[C]):
         while True:
             pooled = await self.borrow(intent, self.lease_deadline_s(timeout_s, deadline_s), avoid)
             pooled.replayable = True
-            timer = self._cut_at(pooled, deadline_s)
             try:
-                result = await work(pooled)
+                result = await self._in_time(work(pooled), pooled, deadline_s)
             except BaseException as error:
                 avoid |= await self._after_failure(pooled, error, timeout_s)
             else:
                 await self._done(pooled, clean)
                 return result
-            finally:
-                if timer:
-                    timer.cancel()
 
     async def _after_failure(
         self, pooled: Pooled[C], error: BaseException, timeout_s: float | None = None
@@ -203,7 +198,7 @@ class Engine(Lender[C]):
             pooled.pool.discard(pooled)
         else:
             await pooled.pool.reset_and_give(pooled)
-        if pooled.timed_out:
+        if pooled.timed_out and isinstance(error, Exception):
             raise ReadTimeout(
                 f"the read did not finish within {timeout_s} s on {self.node_of(pooled).name}",
                 "Give it a longer timeout_s, or find out why it is slow there (pg_stat_activity).",
@@ -213,22 +208,26 @@ class Engine(Lender[C]):
         return frozenset((self.node_of(pooled).name,))
 
     async def _done(self, pooled: Pooled[C], clean: bool) -> None:
+        pooled.replayable = False
         if clean:
-            pooled.replayable = False
             pooled.pool.give(pooled)
         else:
             await self.give_back(pooled)
 
-    def _cut_at(self, pooled: Pooled[C], deadline_s: float | None) -> Timer | None:
+    async def _in_time(self, work: Awaitable[T], pooled: Pooled[C], deadline_s: float | None) -> T:
         """Sever the connection when the caller's time is over: a cancel request could hang on a dead path."""
         if deadline_s is None:
-            return None
+            return await work
 
         def cut() -> None:
             pooled.timed_out = True
             pooled.pool.sever(pooled)
 
-        return self._runtime.call_later(max(0.0, deadline_s - self._clock()), cut)
+        timer = self._runtime.call_later(max(0.0, deadline_s - self._clock()), cut)
+        try:
+            return await work
+        finally:
+            timer.cancel()
 
     # for those who watch
 

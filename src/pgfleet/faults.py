@@ -6,6 +6,10 @@ from pgfleet.core.failure import Fault, Phase, Verdict, classify
 from pgfleet.core.node import Reason
 
 
+class NotPrimary(Exception):
+    """A server that was to take writes is none of ours that does."""
+
+
 def network_fault(error: BaseException) -> Fault | None:
     """What an error of the system means while we connect or clean. In a caller's block it may be any other file's."""
     return Fault(lost=True, timed_out=isinstance(error, TimeoutError)) if isinstance(error, OSError) else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import inf
 from typing import Generic, Literal, TypeVar
 
 from pgfleet.board import Board, Node
@@ -13,7 +12,7 @@ from pgfleet.core.intent import PLAIN, ReadIntent
 from pgfleet.core.node import UNPROVEN, Reason, Role
 from pgfleet.core.plan import Plan, lag_s
 from pgfleet.errors import LeaseTimeout, PgfleetError, PrimaryUnavailable, RouterClosed
-from pgfleet.faults import first_line, network_fault
+from pgfleet.faults import NotPrimary, first_line, network_fault
 from pgfleet.pool import PoolClosed, Pooled, PoolTimeout
 from pgfleet.ports import Runtime, Watcher
 
@@ -24,6 +23,8 @@ CANDIDATE_SLICE_S = 2.0
 """The longest that one of several candidates may take to connect before the next is tried."""
 REFRESH_TIMEOUT_S = 0.5
 """The longest that a read waits for fresher knowledge before it goes to the primary."""
+LOOK_S = 0.05
+"""The longest that the answers of some replicas wait for that of another, which may be silent."""
 FIRST_PAUSE_S = 0.005
 """Between the first two looks at a replica that is about to catch up; then twice as long each time."""
 BUSY_PAUSE_S = 0.05
@@ -101,7 +102,11 @@ class Lender(Generic[C]):
         except PoolClosed:
             raise self._closed_error() from None
         except Exception as error:
-            if not isinstance(error, _Disqualified):
+            if isinstance(error, TimeoutError) and self._clock() >= deadline_s:
+                # The caller's patience was short. Whether the node is slow, a probe will tell.
+                round_.busy = True
+                self._watcher.ask(node.name)
+            elif not isinstance(error, _Disqualified):
                 round_.last_error = error
                 round_.busy |= self.met(node, error, Phase.CONNECT, "read") is Verdict.BUSY
         return None
@@ -112,8 +117,7 @@ class Lender(Generic[C]):
         Connecting may take a slice of the time, since there are others to try; waiting in line may take all of it.
         """
         pool = node.reads
-        slice_s = CANDIDATE_SLICE_S if pool.has_room() else inf
-        pooled = await pool.acquire(min(deadline_s, self._clock() + slice_s))
+        pooled = await pool.acquire(deadline_s, CANDIDATE_SLICE_S)
         plan = self.board.plan(intent)
         if node.name not in plan.replicas and node.name != plan.primary:
             pool.give(pooled)
@@ -142,9 +146,9 @@ class Lender(Generic[C]):
         pause_s = FIRST_PAUSE_S
         if plan.primary:
             await self._watcher.refresh((plan.primary,), REFRESH_TIMEOUT_S)
-        replicas = tuple(name for name, reason in plan.left_out if name != plan.primary)
+        replicas = tuple(name for name, reason in plan.left_out if reason in UNPROVEN)
         while not plan.replicas and replicas and (left_s := deadline_s - self._clock()) > 0:
-            await self._watcher.refresh(replicas, left_s)
+            await self._watcher.refresh(replicas, min(left_s, LOOK_S))
             plan = self.board.plan(intent)
             if plan.replicas or not self._would_help(plan, intent) or not self._may_catch_up(plan):
                 break
@@ -170,7 +174,10 @@ class Lender(Generic[C]):
         try:
             pooled = await node.writes.acquire(deadline_s)
         except PoolTimeout:
-            raise self._nobody(_Round(busy=True), self.board.plan(PLAIN)) from None
+            is_primary = self.board.topology.primary_name == node.name
+            raise self._nobody(_Round(busy=is_primary), self.board.plan(PLAIN)) from None
+        except NotPrimary as error:
+            raise self._no_primary(str(error)) from None
         except PoolClosed:
             raise self._closed_error() from None
         except Exception as error:
@@ -267,7 +274,7 @@ class Lender(Generic[C]):
     def _nobody(self, round_: _Round, plan: Plan) -> PgfleetError:
         if round_.busy:
             return LeaseTimeout(
-                f"no connection became free within {self.board.settings.connection_timeout_s:g} s",
+                f"no connection became free in time (at most {self.board.settings.connection_timeout_s:g} s)",
                 "All pools are in use: raise DB_MAX_CONNECTIONS or READ_REPLICA_<n>_MAX_CONNECTIONS, "
                 "or hold leases for a shorter time.",
             )

@@ -61,7 +61,7 @@ class Pooled(Generic[C]):
 
 
 class _Waiter(Generic[C]):
-    """Somebody in line. Served: with a connection, or with a place to open one; with neither: the pool was closed."""
+    """Somebody in line. Served: with a connection, or with a place to open one; with neither: sent away."""
 
     __slots__ = ("has_place", "pooled", "signal")
 
@@ -186,10 +186,11 @@ class Pool(Generic[C]):
             self._forget(pooled)
         return None
 
-    async def acquire(self, deadline_s: float) -> Pooled[C]:
+    async def acquire(self, deadline_s: float, connect_s: float = inf) -> Pooled[C]:
         """An idle connection, a new one, or the next to come back before `deadline_s`.
 
-        Raises PoolTimeout, PoolClosed, and what the connector and `admit` raise.
+        To connect may take `connect_s` of that time. Raises PoolTimeout, PoolClosed, and what the connector and
+        `admit` raise.
         """
         if pooled := self.take():
             return pooled
@@ -197,10 +198,10 @@ class Pool(Generic[C]):
         if not waiter.has_place:
             await self._wait_in_line(waiter, deadline_s)
         if waiter.has_place:
-            return await self._open(deadline_s)
+            return await self._open(min(deadline_s, self._runtime.clock() + connect_s))
         if waiter.pooled:
             return waiter.pooled
-        raise PoolClosed("the pool is closed")
+        raise PoolClosed("the pool is closed") if self._closed else PoolTimeout("the node is given up")
 
     def give(self, pooled: Pooled[C]) -> None:
         """Take a clean connection back. Never blocks on anything but the lock."""
@@ -263,6 +264,12 @@ class Pool(Generic[C]):
         for pooled in self._withdraw(lambda _: True):
             self._drop(pooled)
 
+    def send_away(self) -> None:
+        """Keep nobody waiting for a node that is given up: those in line may find another."""
+        with self._lock:
+            while self._waiters:
+                self._wake(self._waiters.popleft())
+
     async def tend(self, now_s: float) -> None:
         """End what is too old or too long idle. To be called every second or so."""
         self._refusals //= 2
@@ -282,9 +289,7 @@ class Pool(Generic[C]):
     async def close(self) -> None:
         """Lend nothing any more; end what is idle; send those in line away. What is lent ends when it comes back."""
         self._closed = True
-        with self._lock:
-            while self._waiters:
-                self._wake(self._waiters.popleft())
+        self.send_away()
         await self._end(self._withdraw(lambda _: True))
 
     def evict_one(self) -> bool:
