@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import selectors
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -56,6 +57,16 @@ def run(main: Coroutine[Any, Any, T]) -> T:
         return runner.run(main)
 
 
+def in_virtual_time(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Make a plain test of one that awaits."""
+
+    @functools.wraps(test)
+    def run_it(*args: Any, **kwargs: Any) -> None:
+        run(test(*args, **kwargs))
+
+    return run_it
+
+
 class VirtualRuntime(TaskRuntime):
     """The runtime of tasks on a virtual loop: all of it is real but the clock."""
 
@@ -74,7 +85,7 @@ async def pass_time(seconds: float) -> None:
     """Let this much virtual time pass."""
     loop = asyncio.get_running_loop()
     passed = loop.create_future()
-    loop.call_later(seconds, passed.set_result, None)
+    loop.call_later(seconds, _finish, passed)
     await passed
 
 
@@ -129,7 +140,7 @@ class FakeServer:
     name: str
     in_recovery: bool = True
     system_id: int = 7
-    incarnation: str = "1"
+    life: int = 1
     timeline: int | None = 1
     insert_lsn: int = 1000
     flush_lsn: int = 1000
@@ -155,7 +166,7 @@ class FakeServer:
         return (
             mine,
             str(self.system_id),
-            self.incarnation,
+            f"{self.name} {self.life}",
             180000,
             self.timeline if mine else None,
             None if mine else f"{self.timeline:08X}",
@@ -180,7 +191,7 @@ class FakeServer:
         """Come back, as another incarnation."""
         self.crash()
         self.refuses = None
-        self.incarnation = str(int(self.incarnation) + 1)
+        self.life += 1
 
 
 class World:

@@ -21,8 +21,8 @@ from tests.fakes import (
     VirtualRuntime,
     World,
     dsn,
+    in_virtual_time,
     pass_time,
-    run,
     settle,
     sql_error,
 )
@@ -65,14 +65,6 @@ def house(*limits: PoolLimits, bound: int = 100) -> House:
     shared = Bound(bound, runtime)
     pools = [Pool(world.connect(SESSION), runtime, limit, shared) for limit in limits]
     return House(server, world, shared, pools, runtime)
-
-
-def in_virtual_time(test: Callable[[], Any]) -> Callable[[], None]:
-    def run_it() -> None:
-        run(test())
-
-    run_it.__name__ = test.__name__
-    return run_it
 
 
 def done(callers: list[asyncio.Task[Lent]]) -> list[bool]:
@@ -456,6 +448,31 @@ async def test_closing_that_is_cancelled_leaves_nothing_open() -> None:
     await settle()
     assert not h.server.connections
     assert h.pool.size == 0
+
+
+@in_virtual_time
+async def test_nobody_is_kept_in_line_at_a_node_that_is_given_up() -> None:
+    h = house(PoolLimits(1))
+    lent = await h.take()
+    callers = await h.crowd(2)
+    h.pool.send_away()
+    await settle()
+    assert [type(caller.exception()) for caller in callers] == [PoolTimeout, PoolTimeout]
+    h.pool.give(lent)
+    assert await h.take() is lent
+
+
+@in_virtual_time
+async def test_connecting_takes_no_more_than_its_part_of_the_time() -> None:
+    h = house(PoolLimits(1))
+    lent = await h.take()
+    waiting = asyncio.ensure_future(h.pool.acquire(h.runtime.clock() + 30, connect_s=2.0))
+    await pass_time(5.0)
+    h.server.silent = True
+    h.pool.discard(lent)
+    with pytest.raises(TimeoutError, match="timed out"):
+        await waiting
+    assert h.runtime.clock() == pytest.approx(1007.0)
 
 
 @in_virtual_time
