@@ -157,9 +157,10 @@ class Lender(Generic[C]):
         return plan
 
     def _may_catch_up(self, plan: Plan) -> bool:
-        """Whether some replica is so little behind that it may qualify while a read waits."""
+        """Whether some replica is only stale, and so little that it may qualify while a read waits."""
         topology = self.board.topology
-        lags = [lag_s(topology, topology.node(name)) for name, reason in plan.left_out if reason in UNPROVEN]
+        behind = (Reason.STALE, Reason.STALENESS_UNKNOWN)
+        lags = [lag_s(topology, topology.node(name)) for name, reason in plan.left_out if reason in behind]
         return any(lag is None or lag < REFRESH_TIMEOUT_S for lag in lags)
 
     def _ask_all(self, names: Sequence[str]) -> None:
