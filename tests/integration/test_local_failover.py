@@ -18,7 +18,9 @@ def _mended(any_fleet: LocalFleet) -> Iterator[None]:
     yield
     LocalFleet.up(any_fleet.directory)
     for found in any_fleet.status():
-        if any_fleet.primary != found.name and (found.upstream != any_fleet.primary or not found.is_streaming):
+        if any_fleet.primary != found.name and (
+            found.upstream != any_fleet.primary or not found.is_streaming
+        ):
             any_fleet.rejoin(found.name)
     if any_fleet.primary != "primary":
         any_fleet.stop(any_fleet.primary)
@@ -100,7 +102,8 @@ def test_a_stray_standby_follows_the_new_primary_with_no_slot_left_behind(
         any_fleet.rejoin(name)
     for name in any_fleet.names:
         await_numbers(any_fleet, name, table, 1, 2)
-    assert any_fleet.sql("primary", "select slot_name from pg_replication_slots") == []
+    for name in ("primary", "replica-2", "replica-3"):
+        assert any_fleet.sql(name, "select slot_name from pg_replication_slots") == []
     slots = any_fleet.sql("replica-1", "select slot_name from pg_replication_slots where active order by 1")
     assert slots == [("primary",), ("replica_2",), ("replica_3",)]
 

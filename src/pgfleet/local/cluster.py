@@ -29,6 +29,7 @@ from pgfleet.local.state import FleetState
 
 FOLLOW_TIMEOUT_S = 30.0
 REWOUND_TIMEOUT_S = 10.0
+CHECKPOINT_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,20 +137,25 @@ class Cluster:
     def follow(self, name: str, primary: str) -> None:
         """Make a node a standby of `primary`: by pg_rewind, or else as a new copy of it."""
         with self.session(primary) as session:
-            # Before 16, pg_rewind learns of a new timeline only from a checkpoint on it.
-            session.query("checkpoint")
             _keep_slot(session, slot_name(name))
         self.server(name).stop()
         self.server(name).sweep()
         changed = self.changed(name, upstream=primary)
         if not changed._follows_rewound(name, primary):
             changed._follow_as_copy(name, primary)
+        changed._drop_old_slots(name, primary)
 
     def _follows_rewound(self, name: str, primary: str) -> bool:
         """False when it cannot be rewound, or the WAL that it needs then is gone."""
         source = conninfo(self.layout, self.node(primary).port, name)
+        self._checkpoint(
+            primary
+        )  # before 16, pg_rewind learns of a new timeline only from a checkpoint on it
         if not build.rewind(self.state.account, self._tool("pg_rewind"), self.node(name), source):
             return False
+        self._checkpoint(
+            primary
+        )  # pg_rewind makes it wait for the insert LSN, which a quiet primary does not send
         with contextlib.suppress(LocalFleetError):
             self._start_standby(name, primary, REWOUND_TIMEOUT_S)
             return True
@@ -166,7 +172,6 @@ class Cluster:
         self.spawn(name)
         self.server(name).wait_ready()
         self._wait_streaming(primary, name, within_s)
-        self._drop_own_slots(name)
 
     def delay_replay(self, name: str) -> None:
         """Let a standby replay as late as the state says, and no longer paused."""
@@ -193,12 +198,25 @@ class Cluster:
     def _tool(self, name: str) -> Path:
         return Path(self.state.pg_bin, name)
 
-    def _drop_own_slots(self, name: str) -> None:
-        """Those of the time when it was a primary would keep its WAL for ever."""
+    def _checkpoint(self, name: str) -> None:
+        with self.session(name, timeout_s=CHECKPOINT_TIMEOUT_S) as session:
+            session.query("checkpoint")
+
+    def _drop_old_slots(self, name: str, primary: str) -> None:
+        """Slots that nobody uses keep WAL for ever: those of the time when this node was a primary, and this node's own
+        on whatever node it followed."""
+        for other in self.names:
+            if other != primary and self.server(other).state() is ServerState.RUNNING:
+                for slot in self._unused_slots(other) & set(self.names if other == name else (name,)):
+                    # One that a lost standby has taken up again goes when that standby rejoins.
+                    with contextlib.suppress(LocalFleetError), self.session(other) as session:
+                        session.query(f"select pg_drop_replication_slot('{slot_name(slot)}')")
+
+    def _unused_slots(self, name: str) -> set[str]:
+        """The nodes whose slots on this one are not in use."""
         with self.session(name) as session:
-            session.query(
-                "select pg_drop_replication_slot(slot_name) from pg_replication_slots where not active"
-            )
+            unused = session.query("select slot_name from pg_replication_slots where not active")
+        return {owner for owner in self.names if (slot_name(owner),) in unused}
 
     def _wait_streaming(self, primary: str, name: str, within_s: float = FOLLOW_TIMEOUT_S) -> None:
         query = "select application_name, state from pg_stat_replication"
