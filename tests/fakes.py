@@ -6,8 +6,9 @@ import asyncio
 import functools
 import selectors
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from pgfleet import AsyncReplicaRouter, NodeSettings, ReplicaRouter, Settings
 from pgfleet.adapters.session import SessionSettings
@@ -25,26 +26,37 @@ T = TypeVar("T")
 # time
 
 
+LONGEST_TEST_S = 3600.0
+MOST_TURNS = 100_000
+"""Of the loop, without time passing: beyond, somebody runs in a circle."""
+
+
 class _VirtualSelector(selectors.SelectSelector):
     """Instead of waiting, says that the time has passed."""
 
     def __init__(self, loop: VirtualLoop) -> None:
         super().__init__()
         self._virtual = loop
+        self._turns = 0
 
     def select(self, timeout: float | None = None) -> list[Any]:
         ready = super().select(0)
+        self._turns = 0 if timeout else self._turns + 1
+        assert self._turns < MOST_TURNS, "a task runs in a circle"
         if not ready:
             assert timeout is not None, "every task waits for something that never comes"
             self._virtual.now_s += timeout
+            assert self._virtual.now_s < VirtualLoop.BEGIN_S + LONGEST_TEST_S, "this test does not end"
         return ready
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
     """An event loop whose clock moves only when every task waits for it, and then at once."""
 
+    BEGIN_S = 1000.0
+
     def __init__(self) -> None:
-        self.now_s = 1000.0
+        self.now_s = self.BEGIN_S
         super().__init__(_VirtualSelector(self))
 
     def time(self) -> float:
@@ -73,6 +85,31 @@ class VirtualRuntime(TaskRuntime):
     def __init__(self) -> None:
         super().__init__()
         self.clock = self._loop.time
+
+
+class HandClock:
+    """A runtime for what never waits: its time is what a test says it is."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def clock(self) -> float:
+        return self.now_s
+
+    def lock(self) -> AbstractContextManager[Any]:
+        return nullcontext()
+
+    def signal(self) -> NoReturn:
+        raise AssertionError("nobody waits here")
+
+    def call_later(self, delay_s: float, call: Callable[[], None]) -> NoReturn:
+        raise AssertionError("nothing is due later here")
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> NoReturn:
+        raise AssertionError("nothing runs beside the test")
+
+    async def close(self, timeout_s: float) -> None:
+        """Nothing runs."""
 
 
 async def settle() -> None:
@@ -154,6 +191,7 @@ class FakeServer:
     answers: dict[str, Any] = field(default_factory=dict)
     """By statement: rows, or an exception, or a function that gives or raises."""
     reset_error: BaseException | None = None
+    rollback_error: BaseException | None = None
     connections: set[FakeConnection] = field(default_factory=set)
     opened: int = 0
     most_at_once: int = 0
@@ -203,6 +241,10 @@ class World:
 
     def __getitem__(self, name: str) -> FakeServer:
         return self.servers[name]
+
+    def connector(self, to: Dsn) -> FakeConnector:
+        """That of a pool."""
+        return self.connect(SessionSettings(to, statement_timeout_s=1.0))
 
     def connect(self, session: SessionSettings) -> FakeConnector:
         """What an adapter is to the engine."""
@@ -309,14 +351,16 @@ class FakeConnector:
 
     async def rollback(self, conn: FakeConnection) -> None:
         self._note("rollback")
+        if self.server.rollback_error:
+            raise self.server.rollback_error
         await self._say(conn)
         conn.in_transaction = False
 
     async def reset(self, conn: FakeConnection) -> None:
         self._note("reset")
-        await self._say(conn)
         if self.server.reset_error:
             raise self.server.reset_error
+        await self._say(conn)
         conn.in_transaction = conn.dirty = False
 
     async def close(self, conn: FakeConnection) -> None:
@@ -385,6 +429,7 @@ class FakeThreadRouter(ReplicaRouter[FakeConnection]):
     def __init__(self, world: World, settings: Settings) -> None:
         super().__init__(settings)
         self._connect = world.connect
+        self.world = world
 
 
 def leases(router: AsyncReplicaRouter[Any] | ReplicaRouter[Any]) -> int:

@@ -19,6 +19,7 @@ from tests.fakes import (
     FakeError,
     FakeServer,
     World,
+    dsn,
     fleet_settings,
     fleet_world,
     in_virtual_time,
@@ -167,6 +168,30 @@ async def test_a_read_is_tried_once_on_each_node_and_then_fails() -> None:
 
 
 @in_virtual_time
+async def test_connections_of_an_earlier_life_are_never_lent_again() -> None:
+    async with fleet(1) as router:
+        async with router.read() as conn:
+            pass
+        conn.server.life += 1  # a proxy in between may keep the connection as if nothing had been
+        await pass_time(1.5)
+        assert not conn.alive
+        assert await served_by(router) == "replica-1"
+
+
+@in_virtual_time
+async def test_one_probe_without_an_answer_ejects_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    async with fleet(1) as router:
+        await pass_time(1.5)
+        router.world["replica-1"].silent = True
+        router.engine._watcher.ask("replica-1")
+        await pass_time(0.1)
+        router.world["replica-1"].silent = False
+        await pass_time(1.0)
+        assert router.is_healthy("replica-1")
+    assert "is out" not in caplog.text
+
+
+@in_virtual_time
 async def test_a_conflict_with_replay_runs_elsewhere_and_ejects_nobody() -> None:
     async with fleet(1) as router:
         router.world["replica-1"].answers["q"] = sql_error("40001")
@@ -209,15 +234,16 @@ async def test_a_write_on_a_read_lease_says_so() -> None:
         assert router.is_healthy("replica-1")
 
 
+@pytest.mark.parametrize("options", [{}, {"timeout_s": 1.0}], ids=["the short way", "the long way"])
 @in_virtual_time
-async def test_one_line_per_outage(caplog: pytest.LogCaptureFixture) -> None:
+async def test_one_line_per_outage(caplog: pytest.LogCaptureFixture, options: dict[str, Any]) -> None:
     caplog.set_level(logging.WARNING, "pgfleet")
     async with fleet(2) as router:
         for outage in (1, 2):
             for name in ("replica-1", "replica-2"):
                 router.world[name].crash()
             for _ in range(20):
-                assert await served_by(router) == "primary"
+                assert await served_by(router, **options) == "primary"
             assert fall_back_lines(caplog) == outage
             for name in ("replica-1", "replica-2"):
                 router.world[name].restart()
@@ -314,9 +340,9 @@ async def test_a_caller_without_patience_ejects_nobody() -> None:
         with pytest.raises(LeaseTimeout):
             async with router.read(timeout_s=0.05):
                 pass
-        await pass_time(0.5)
         assert router.is_healthy("replica-1")
         assert router.is_healthy("replica-2")
+        await pass_time(0.5)
         for server in router.world.servers.values():
             server.latency_s = 0.0
 
@@ -346,15 +372,17 @@ async def test_full_servers_are_asked_at_a_pace() -> None:
 @in_virtual_time
 async def test_nobody_waits_on_for_a_node_that_died() -> None:
     async with fleet(2, node={"max_connections": 1}) as router:
-        async with contextlib.AsyncExitStack() as stack:
-            held = [await stack.enter_async_context(router.read()) for _ in range(2)]
+        blocks = [router.read(), router.read()]
+        async with blocks[0] as first:
+            held = [first, await blocks[1].__aenter__()]
             waiting = [asyncio.ensure_future(served_by(router)) for _ in range(4)]
             await settle()
             held[0].server.crash()
-            await pass_time(1.0)
-            await pass_time(0.5)
+            await pass_time(1.5)
             assert not router.is_healthy(held[0].server.name)
-        assert {*await asyncio.gather(*waiting)} <= {held[1].server.name, "primary"}
+            await blocks[1].__aexit__(None, None, None)
+            served = await asyncio.wait_for(asyncio.gather(*waiting), 1.0)
+            assert set(served) == {held[1].server.name}, "though a lease of the other has not ended"
 
 
 # cancellation
@@ -390,6 +418,25 @@ async def test_whoever_is_cancelled_leaves_nothing_behind(what: str, after_s: fl
 async def _use(lease: Any) -> None:
     async with lease:
         await pass_time(0.1)
+
+
+@in_virtual_time
+async def test_what_was_cancelled_on_the_wire_does_not_meet_the_next_borrower() -> None:
+    async with fleet(1) as router:
+        lent: list[FakeConnection] = []
+
+        async def use() -> None:
+            async with router.read() as conn:
+                lent.append(conn)
+                conn.server.latency_s = 1.0
+                await router.world.connector(dsn("replica-1")).fetch(conn, CLEAN, ())
+
+        task = asyncio.ensure_future(use())
+        await settle()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        lent[0].server.latency_s = 0.0
+        assert not lent[0].alive
 
 
 @in_virtual_time
@@ -505,6 +552,8 @@ async def test_a_statement_that_dies_under_a_write_suspects_the_primary_too() ->
         with contextlib.suppress(FakeError):
             async with router.write() as conn:
                 conn.server.crash()
+                closed = RuntimeError("asyncpg says no more than that its connection is closed")
+                conn.server.rollback_error = conn.server.reset_error = closed
                 raise lost()
         assert not router.is_healthy("primary")
         conn.server.restart()
@@ -614,21 +663,30 @@ async def test_a_strict_read_takes_no_replica_that_lags() -> None:
 @in_virtual_time
 async def test_replicas_keep_serving_at_a_long_interval_while_the_primary_writes() -> None:
     async with fleet(2, health_check_interval_s=30.0) as router:
+        for server in router.world.servers.values():
+            server.latency_s = 0.01
         for second in range(60):
             await pass_time(1.0)
             write(router.world, 5000 + second, "replica-1", "replica-2")
+            began_s = asyncio.get_running_loop().time()
             assert await served_by(router) != "primary"
+            if second > 5:
+                assert asyncio.get_running_loop().time() - began_s < 0.015, "no read waits for a probe"
 
 
+@pytest.mark.parametrize(("known", "most_s"), [(True, 0.02), (False, 0.1)])
 @in_virtual_time
-async def test_a_strict_read_does_not_wait_for_a_dead_node() -> None:
+async def test_a_strict_read_does_not_wait_for_a_dead_node(known: bool, most_s: float) -> None:
     async with fleet(2, health_check_interval_s=30.0) as router:
         router.world["replica-1"].silent = True
+        if known:
+            router.engine._watcher.ask("replica-1")
         await pass_time(9.3)
+        assert router.is_healthy("replica-1") is not known
         write(router.world, 5000, "replica-2")
         began_s = asyncio.get_running_loop().time()
         assert await served_by(router, max_lag_s=0.2) == "replica-2"
-        assert asyncio.get_running_loop().time() - began_s < 0.1
+        assert asyncio.get_running_loop().time() - began_s < most_s
         router.world["replica-1"].silent = False
 
 
