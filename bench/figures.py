@@ -55,6 +55,8 @@ def show(name: str, machine: dict[str, object], figures: Sequence[Figure]) -> No
     """Print the report as a table."""
     console = Console(width=None if Console().is_terminal else 150)
     console.print(", ".join(f"{key} {value}" for key, value in machine.items()), style="dim", highlight=False)
+    if machine["busy"]:
+        console.print("The machine is busy: times are too long, and a ratio says less.", style="yellow")
     table = Table(title=name, title_justify="left")
     for heading in ("figure", "measured", "must be", "", "hasql", "detail"):
         table.add_column(heading, justify="right" if heading in ("measured", "must be", "hasql") else "left")

@@ -42,7 +42,9 @@ def test_the_list_names_every_benchmark() -> None:
 def test_a_benchmark_measures_something_and_names_its_machine(name: str) -> None:
     found = report(name)
     assert found["benchmark"] == name
-    assert {"cpu", "cores", "kernel", "python", "asyncpg", "psycopg", "hasql"} <= found["machine"].keys()
+    assert {"cpu", "cores", "kernel", "python", "PostgreSQL", "asyncpg", "psycopg", "hasql"} <= found[
+        "machine"
+    ].keys()
     assert all(figure["value"] > 0 for figure in found["figures"])
     assert any(figure["verdict"] for figure in found["figures"])
 
