@@ -53,13 +53,15 @@ class LocalFleet:
         A fleet that is there keeps its own size, binaries and settings. `settings` are more lines for every node's
         postgresql.conf. Without a directory: below XDG_STATE_HOME or ~/.local/state, for root /var/lib/pgfleet.
         """
-        account = Account.choose()
+        account, wanted = Account.choose(), check_settings(settings or {})
+        if not 0 <= replicas <= MOST_REPLICAS:
+            raise LocalFleetError(f"{replicas} replicas", f"from 0 to {MOST_REPLICAS}")
         layout = Layout.at(directory, account)
         with layout.locked(account):
             if _is_built(layout):
                 Cluster(layout, FleetState.load(layout.state)).bring_up()
             else:
-                _build(layout, account, _checked(replicas), pg_bin, check_settings(settings or {}))
+                _build(layout, account, replicas, pg_bin, wanted)
         return cls(layout)
 
     @classmethod
@@ -253,7 +255,11 @@ def _build(
     settings: dict[str, Setting],
 ) -> None:
     """Build a fleet. When that fails its servers end, its logs stay, and the next attempt begins from nothing."""
-    binaries = find_binaries(pg_bin, account, state_root(account))
+    try:
+        binaries = find_binaries(pg_bin, account, state_root(account))
+    except LocalFleetError:
+        layout.clear()  # nothing is there yet but the lock
+        raise
     names = (PRIMARY, *(f"replica-{number}" for number in range(1, replicas + 1)))
     with reserved_ports(len(names)) as ports:
         state = FleetState(
@@ -284,12 +290,6 @@ def _remnant(layout: Layout, name: str) -> Server:
     node = LocalNode(name, 0, directory, slot="", application_name=name)
     owner = (node.data_directory if node.data_directory.exists() else directory).stat()
     return Server(node, cluster_name(layout, name), Path("postgres"), Account(owner.st_uid, owner.st_gid))
-
-
-def _checked(replicas: int) -> int:
-    if not 0 <= replicas <= MOST_REPLICAS:
-        raise LocalFleetError(f"{replicas} replicas", f"from 0 to {MOST_REPLICAS}")
-    return replicas
 
 
 def _variable(name: str) -> str:

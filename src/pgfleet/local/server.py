@@ -19,6 +19,9 @@ START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 15.0
 KILL_TIMEOUT_S = 15.0
 RETRY_FOR_S = 5.0
+UNSEEN_S = 0.5
+"""A process in execve() has no command line for a moment: only one that stays unseen has ended."""
+
 PAUSE_S = 0.01
 
 LEFTOVERS = ("lock file", "Address already in use", "shared memory block")
@@ -111,8 +114,11 @@ class Server:
         """Wait until it takes connections. What a killed server left can stop the first attempts: then again."""
         deadline_s = time.monotonic() + START_TIMEOUT_S
         retries_end_s = time.monotonic() + RETRY_FOR_S
+        seen_s = time.monotonic()
         while not self._is_ready():
-            if not self.processes():
+            if self.processes():
+                seen_s = time.monotonic()
+            elif time.monotonic() > seen_s + UNSEEN_S:
                 self._retry_or_raise(may_retry=time.monotonic() < retries_end_s)
             if time.monotonic() > deadline_s:
                 raise LocalFleetError(
@@ -199,7 +205,6 @@ class Server:
         words = self._last_words()
         if not (may_retry and any(leftover in words for leftover in LEFTOVERS)):
             raise LocalFleetError(f"{self.node.name} did not start\n{words}", f"see {self.node.log}")
-        time.sleep(10 * PAUSE_S)
         self.spawn()
 
     def _last_words(self) -> str:

@@ -86,7 +86,7 @@ class FleetState:
             raise LocalFleetError(
                 f"{path} belongs to another user", "call as that user, or name --directory"
             ) from denied
-        except (ValueError, TypeError, KeyError) as wrong:
+        except (ValueError, TypeError, KeyError, AttributeError) as wrong:
             raise _unreadable(path) from wrong
         if state.version != STATE_VERSION:
             raise _unreadable(path)
