@@ -24,7 +24,7 @@ _DOLLAR_TAG = r"(?:[A-Za-z_\x80-\U0010ffff][A-Za-z0-9_\x80-\U0010ffff]*+)?+"
 # in comments, U& strings and names, a backslash before a quote (standard_conforming_strings may be off).
 _TOKEN: Final = re.compile(
     rf"""
-    (?P<blank>    [ \t\n\r\f\v]++ | --[^\n\r]*+ | /\* (?: [^*/] | \*(?!/) | /(?!\*) )*+ \*/ )
+    (?P<blank>    [ \t\n\r\f\v]++ | --[^\n\r]*+ | /\* (?> (?: [^*/] | \*(?!/) | /(?!\*) )* ) \*/ )
   | (?P<word>     (?! [eE]' | [uU]&['"] ) {_IDENTIFIER} (?! %[(sbt] ) )
   | (?P<quoted>   "(?: [^"] | "" )*+" )
   | (?P<literal>  '(?: [^'\\] | '' | \\(?!') )*+'
