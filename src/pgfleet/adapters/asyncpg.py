@@ -14,7 +14,7 @@ from pgfleet.core.failure import Fault
 
 _TAKEN = frozenset(
     (
-        "application_name", "options", "passfile", "service", "sslcert", "sslcrl", "sslkey", "sslmode",
+        "application_name", "passfile", "service", "sslcert", "sslcrl", "sslkey", "sslmode",
         "sslnegotiation", "sslpassword", "sslrootcert", "ssl_max_protocol_version", "ssl_min_protocol_version",
         "target_session_attrs", "krbsrvname", "gsslib",
     )
@@ -51,7 +51,7 @@ class AsyncpgConnector:
         self._password = session.password
         parameters = session.dsn.parameters
         name = parameters.get("application_name") or parameters.get("fallback_application_name") or "pgfleet"
-        self._server_settings = {"application_name": name, **session.server_settings}
+        self._server_settings = {"application_name": name, "options": session.options}
 
     async def open(self, timeout_s: float) -> Connection:
         """A new connection."""

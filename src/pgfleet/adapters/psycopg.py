@@ -114,12 +114,11 @@ class _Common:
         self._session = session
 
     def _conninfo(self) -> str:
-        """The connection string as given, with our settings before its own `options`, so that its own prevail."""
+        """The connection string as given, with our settings."""
         session = self._session
         given = session.dsn.parameters
-        options = [f"-c {name}={value}" for name, value in session.server_settings.items()]
         ours: dict[str, Any] = {key: value for key, value in _KEEPALIVE.items() if key not in given}
-        ours["options"] = " ".join([*options, given.get("options", "")]).strip()
+        ours["options"] = session.options
         ours["application_name"] = given.get("application_name") or "pgfleet"
         if session.password:
             ours["password"] = session.password()

@@ -35,11 +35,11 @@ class SessionSettings:
     """Refuse writes by `default_transaction_read_only`: a guard against accidents, not against SET."""
 
     @property
-    def server_settings(self) -> dict[str, str]:
-        """What the startup packet says."""
-        settings = {}
-        if self.statement_timeout_s:
-            settings["statement_timeout"] = str(round(self.statement_timeout_s * 1000))
-        if self.read_only:
-            settings["default_transaction_read_only"] = "on"
-        return settings
+    def options(self) -> str:
+        """The `options` of the startup packet: ours before those of the connection string, so that its own prevail."""
+        settings = {
+            "statement_timeout": round(self.statement_timeout_s * 1000),
+            "default_transaction_read_only": "on" if self.read_only else "",
+        }
+        ours = [f"-c {name}={value}" for name, value in settings.items() if value]
+        return " ".join([*ours, self.dsn.parameters.get("options", "")]).strip()
