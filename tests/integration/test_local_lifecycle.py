@@ -21,6 +21,7 @@ import pytest
 from pgfleet.errors import LocalFleetError
 from pgfleet.local import LocalFleet, ServerState
 from pgfleet.local.account import Account
+from pgfleet.local.layout import Layout
 from pgfleet.testing import eventually
 
 
@@ -231,6 +232,25 @@ def test_up_and_down_at_once_leave_a_whole_fleet_or_none(directory: Path) -> Non
         assert traces(directory) == []
 
 
+def test_who_waited_for_a_fleet_that_is_taken_down_holds_the_next_ones_lock(directory: Path) -> None:
+    layout, account, held = Layout(directory), Account.choose(), list[bool]()
+
+    def wait() -> None:
+        with layout.locked(account):
+            held.append(layout.lock.exists())
+
+    waiter = threading.Thread(target=wait)
+    with layout.locked(account):
+        waiter.start()
+        eventually(
+            lambda: [file.resolve() for file in Path("/proc/self/fd").iterdir()].count(layout.lock) == 2
+        )
+        layout.clear()
+    waiter.join()
+    assert held == [True]
+    layout.clear()
+
+
 def test_settings_hold_on_every_node(directory: Path) -> None:
     fleet = LocalFleet.up(
         directory, replicas=1, settings={"work_mem": "7MB", "log_statement": "all", "jit": False}
@@ -357,6 +377,13 @@ def test_binaries_in_a_closed_directory_are_copied_once_to_where_the_servers_rea
         assert len(list((directory.parent / "state/pgfleet").iterdir())) == 1
     finally:
         subprocess.run(["rm", "-rf", closed, directory.parent / "state"], check=True)
+
+
+def test_the_plugin_imports_nothing_that_a_test_run_without_a_fleet_would_pay_for() -> None:
+    heavy = "{'asyncpg', 'pgfleet.local', 'psycopg', 'typer'} & set(sys.modules)"
+    script = f"import sys, pgfleet.testing.plugin; sys.exit(str({heavy} or ''))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stderr.strip() == ""
 
 
 def test_the_fixture_of_the_plugin_is_a_fleet(

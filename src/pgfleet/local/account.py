@@ -56,7 +56,7 @@ class Account:
         not end within `timeout_s`.
         """
         try:
-            done = subprocess.run(  # noqa: S603 (the one place that starts programs; none of them through a shell's eyes)
+            done = subprocess.run(  # noqa: S603 (the one place that starts programs, PostgreSQL's and the system's own)
                 [str(part) for part in command],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE if log is None else log,
