@@ -216,6 +216,8 @@ class FakeServer:
             0.2,
             8192,
             16 << 20,
+            "1:1:" if mine else f"{2 + self.insert_lsn}:{2 + self.insert_lsn}:",
+            "0/0",
             None if mine else list(self.standbys),
         )
 

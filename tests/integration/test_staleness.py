@@ -58,13 +58,14 @@ async def becomes(condition: Callable[[], bool]) -> None:
 # never called stale without a cause
 
 
+@pytest.mark.parametrize("rows", [1, 500], ids=["less than a page", "pages"])
 @placed(FACES[:1], FACES[:1])
-async def test_an_idle_writer_makes_nobody_stale(face: Face, placed_fleet: LocalFleet) -> None:
+async def test_an_idle_writer_makes_nobody_stale(face: Face, placed_fleet: LocalFleet, rows: int) -> None:
     placed_fleet.sql("primary", "select pg_switch_wal()")  # the next page is far away
     with session(placed_fleet) as writer:
         async with face.open(environ(placed_fleet, PGFLEET_MAX_LAG_S="4")) as router:
             with writer.transaction():
-                writer.execute("insert into mark values (1)")
+                writer.execute("insert into mark select generate_series(1, %s)", (rows,))
                 unflushed = "select pg_current_wal_insert_lsn() > pg_current_wal_flush_lsn()"
                 assert placed_fleet.sql("primary", unflushed) == [("t",)]
                 await stays(lambda: router.candidates() == EVERYBODY, 6.0)

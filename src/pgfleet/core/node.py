@@ -42,6 +42,12 @@ class Observation:
     wal_writer_delay_s: float = 0.2
     wal_block_bytes: int | None = None
     wal_segment_bytes: int | None = None
+    xmin: int | None = None
+    """Every transaction before this one has finished, as far as this server knows."""
+    xmax: int | None = None
+    """No transaction from this one on has."""
+    finished: str | None = None
+    """Which transactions of a primary have finished. Two that are equal: none has, from the one to the other."""
     standbys: frozenset[str] = frozenset()
     """`application_name` of each standby that streams from this primary."""
 

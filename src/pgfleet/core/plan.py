@@ -75,7 +75,7 @@ def lag_s(topology: Topology, node: NodeState) -> float | None:
     seen, ground = node.observation, _Ground.of(topology)
     if seen is None or seen.replay_lsn is None or ground.foreign(node, seen) or ground.untimely(node, seen):
         return None
-    return topology.history.lag_s(seen.replay_lsn, seen.asked_s)
+    return topology.history.lag_s(seen.replay_lsn, seen.asked_s, seen.xmin)
 
 
 def standing(topology: Topology, node: NodeState, max_lag_s: float, now_s: float) -> Reason | None:
@@ -121,7 +121,9 @@ class _Ground:
         """The latest moment whose every visible commit this replica has replayed; None: not known."""
         seen = node.observation
         return (
-            None if not seen or seen.replay_lsn is None else self.topology.history.covered_s(seen.replay_lsn)
+            None
+            if not seen or seen.replay_lsn is None
+            else self.topology.history.covered_s(seen.replay_lsn, seen.xmin)
         )
 
     def foreign(self, node: NodeState, seen: Observation) -> Reason | None:

@@ -28,6 +28,8 @@ select r.in_recovery,
        extract(epoch from pg_catalog.current_setting('wal_writer_delay')::interval)::float8,
        pg_catalog.current_setting('wal_block_size')::bigint,
        pg_catalog.pg_size_bytes(pg_catalog.current_setting('wal_segment_size')),
+       pg_catalog.txid_current_snapshot()::text,
+       (select checkpoint_lsn from pg_catalog.pg_control_checkpoint())::text,
        case when not r.in_recovery
             then array(select distinct application_name from pg_catalog.pg_stat_replication) end
   from (select pg_catalog.pg_is_in_recovery() as in_recovery) r
@@ -36,13 +38,17 @@ select r.in_recovery,
 
 The timeline of a replica is the highest that a source tells. Each source may be late and none is ever early. That of a
 primary is taken from the name of its present WAL file, because its control file is late.
+
+The snapshot is the statement's own, older than the positions that the same statement reads. The last checkpoint stands
+beside it because a crash may give the numbers of lost transactions to new ones; recovery ends with a checkpoint.
 """
 
 
 def read_observation(row: Sequence[Any], asked_s: float, answered_s: float) -> Observation:
     """Turn the row of `OBSERVE_SQL` into an `Observation`."""
     (in_recovery, system_id, incarnation, version, replica_timeline, wal_file_timeline, insert, flush, replay, receive,
-     paused, wal_writer_delay_s, block_bytes, segment_bytes, standbys) = row  # fmt: skip
+     paused, wal_writer_delay_s, block_bytes, segment_bytes, snapshot, checkpoint, standbys) = row  # fmt: skip
+    xmin, xmax, _ = snapshot.split(":")
     return Observation(
         asked_s=asked_s,
         answered_s=answered_s,
@@ -59,6 +65,9 @@ def read_observation(row: Sequence[Any], asked_s: float, answered_s: float) -> O
         wal_writer_delay_s=wal_writer_delay_s,
         wal_block_bytes=block_bytes,
         wal_segment_bytes=segment_bytes,
+        xmin=int(xmin),
+        xmax=int(xmax),
+        finished=f"{snapshot}@{checkpoint}",
         standbys=frozenset(standbys or ()),
     )
 

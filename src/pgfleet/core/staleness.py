@@ -2,13 +2,13 @@
 
 The proof stands in docs/design/staleness.md. In short: every commit visible at moment `s` lies before the insert
 position sampled at `s`; and, within PostgreSQL's documented window of three `wal_writer_delay`, before the flush
-position sampled that much later. A replica that has replayed either position covers `s`.
+position sampled that much later. A replica that has replayed either position covers `s`; and, as long as no transaction
+has finished since, every later moment too.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -27,6 +27,10 @@ class Sample(NamedTuple):
     insert_lsn: Lsn
     flush_lsn: Lsn
     settle_s: float
+    answered_s: float
+    xmax: int
+    """0: not known."""
+    finished: str | None
 
 
 class WrittenBy(NamedTuple):
@@ -54,6 +58,9 @@ class PrimaryHistory:
             replayable(seen.insert_lsn, seen.wal_block_bytes, seen.wal_segment_bytes),
             replayable(seen.flush_lsn, seen.wal_block_bytes, seen.wal_segment_bytes),
             SETTLE_DELAYS * seen.wal_writer_delay_s,
+            seen.answered_s,
+            seen.xmax or 0,
+            seen.finished,
         )
         if written_by != self.written_by:
             return PrimaryHistory(written_by, (sample,))
@@ -64,35 +71,60 @@ class PrimaryHistory:
         """When the primary was last asked and answered; None before the first sample."""
         return self.samples[-1].asked_s if self.samples else None
 
-    def covered_s(self, replay_lsn: Lsn) -> float | None:
-        """The latest moment whose every visible commit lies before `replay_lsn`; None when no sample says so."""
-        by_insert = self._last_at_or_before(replay_lsn, _insert_lsn)
-        by_flush = self._last_at_or_before(replay_lsn, _flush_lsn)
-        moments = []
-        if by_insert:
-            moments.append(by_insert.asked_s)
-        if by_flush:
-            moments.append(by_flush.asked_s - by_flush.settle_s)
+    def covered_s(self, replay_lsn: Lsn, xmin: int | None = None) -> float | None:
+        """The latest moment whose every visible commit a standby has replayed; None when no sample says so.
+
+        It stands at `replay_lsn`, and knows that every transaction before `xmin` has finished.
+        """
+        inserted = bisect_right(self.samples, replay_lsn, key=_insert_lsn)
+        flushed = bisect_right(self.samples, replay_lsn, key=_flush_lsn)
+        moments = [self._quiet_until_s(inserted - 1)] if inserted else []
+        if (known := self._known_finished(self.samples, xmin)) is not None:
+            moments.append(self._quiet_until_s(known))
+        if flushed:
+            settled_s = self.samples[flushed - 1].asked_s - self.samples[flushed - 1].settle_s
+            before = self._last_answered_by(settled_s, flushed)
+            moments += [settled_s] if before is None else [settled_s, self._quiet_until_s(before)]
         return max(moments, default=None)
 
-    def lag_s(self, replay_lsn: Lsn, seen_s: float) -> float | None:
+    def lag_s(self, replay_lsn: Lsn, seen_s: float, xmin: int | None = None) -> float | None:
         """How long before `seen_s` the primary flushed `replay_lsn`, interpolated between samples; for people to read.
 
+        None of it counts while no transaction has finished since: what was flushed is then part of an open one.
         A replica behind the oldest sample lags at least as long as we have watched; None before the first sample.
         """
         known = self.samples[: bisect_right(self.samples, seen_s, key=_asked_s)]
         if not known:
             return None
         reached = bisect_right(known, replay_lsn, key=_flush_lsn)
-        if reached == len(known):
+        if reached == len(known) or self._known_finished(known, xmin) == len(known) - 1:
             return 0.0
         if reached == 0:
             return seen_s - known[0].asked_s
+        if known[-1].finished is not None and known[-1].finished == known[reached - 1].finished:
+            return 0.0
         return max(0.0, seen_s - _flushed_at_s(replay_lsn, known[reached - 1], known[reached]))
 
-    def _last_at_or_before(self, lsn: Lsn, key: Callable[[Sample], Lsn]) -> Sample | None:
-        count = bisect_right(self.samples, lsn, key=key)
-        return self.samples[count - 1] if count else None
+    @staticmethod
+    def _known_finished(samples: tuple[Sample, ...], xmin: int | None) -> int | None:
+        """The last sample in which nothing had finished but what this standby knows to have."""
+        count = bisect_right(samples, xmin or 0, key=_xmax)
+        return count - 1 if count and xmin and 0 < samples[count - 1].xmax <= xmin else None
+
+    def _last_answered_by(self, moment_s: float, count: int) -> int | None:
+        """Of the first `count` samples the last that was answered by then: what it saw finished was visible then."""
+        return next((i for i in reversed(range(count)) if self.samples[i].answered_s <= moment_s), None)
+
+    def _quiet_until_s(self, index: int) -> float:
+        """The latest sample up to which no transaction has finished since this one: who covers this, covers that."""
+        finished = self.samples[index].finished
+        while (
+            finished is not None
+            and index + 1 < len(self.samples)
+            and self.samples[index + 1].finished == finished
+        ):
+            index += 1
+        return self.samples[index].asked_s
 
 
 def _append(samples: tuple[Sample, ...], sample: Sample) -> tuple[Sample, ...]:
@@ -121,6 +153,10 @@ def _flushed_at_s(lsn: Lsn, before: Sample, after: Sample) -> float:
 
 def _asked_s(sample: Sample) -> float:
     return sample.asked_s
+
+
+def _xmax(sample: Sample) -> int:
+    return sample.xmax
 
 
 def _insert_lsn(sample: Sample) -> Lsn:

@@ -11,11 +11,11 @@ from pgfleet.core.probe import OBSERVE_SQL, read_observation
 ID = str((1 << 63) - 1)
 PRIMARY = (
     False, ID, "1763890000000000", 180006, None, "0000001A", "16/B374D848", "16/B374D800", None, None, False,
-    0.2, 8192, 16 << 20, ["replica_1", "replica_1", "pg_basebackup"],
+    0.2, 8192, 16 << 20, "7:9:7", "16/B3000028", ["replica_1", "replica_1", "pg_basebackup"],
 )  # fmt: skip
 REPLICA = (
     True, ID, "1763890000000001", 150018, 26, None, None, None, "16/B374D848", "16/B374D900", True,
-    10.0, 8192, 16 << 20, None,
+    10.0, 8192, 16 << 20, "8:8:", "16/B3000028", None,
 )  # fmt: skip
 
 
@@ -26,6 +26,7 @@ def test_a_primary_is_read() -> None:
     assert (seen.insert_lsn, seen.flush_lsn) == (Lsn(0x16_B374D848), Lsn(0x16_B374D800))
     assert seen.replay_lsn is None
     assert seen.standbys == {"replica_1", "pg_basebackup"}
+    assert (seen.xmin, seen.xmax, seen.finished) == (7, 9, "7:9:7@16/B3000028")
 
 
 def test_a_replica_is_read() -> None:
