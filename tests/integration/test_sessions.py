@@ -295,7 +295,7 @@ async def _set_autocommit(face: Face, raw: Any, value: bool) -> None:
 
 
 END_CLIENTS = """
-select count(pg_terminate_backend(pid)) from pg_stat_activity
+select count(pg_terminate_backend(pid, 5000)) from pg_stat_activity
 where pid <> pg_backend_pid() and backend_type = 'client backend'
 """
 
