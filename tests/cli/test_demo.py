@@ -10,7 +10,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +71,12 @@ def free_port() -> int:
 
 
 def leftovers(environ: Mapping[str, str]) -> list[str]:
-    """Processes that mention the state directory, and files in it."""
+    """Processes that mention the state directory, and files in it but for copies of binaries that are kept."""
     directory = environ["XDG_STATE_HOME"]
     lines = (path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if _is_readable(path))
     processes = [line.decode() for line in lines if directory.encode() in line]
-    return processes + [str(path) for path in Path(directory).rglob("*") if path.is_file()]
+    files = [path for path in Path(directory).rglob("*") if path.is_file()]
+    return processes + [str(path) for path in files if "/postgresql-" not in str(path)]
 
 
 def _is_readable(path: Path) -> bool:
@@ -126,6 +127,18 @@ def test_a_signal_ends_it_with_a_summary_and_nothing_left(
     assert process.returncode == 0, output
     assert "0 lost reads" in output
     assert "Traceback" not in output
+    assert leftovers(home) == []
+
+
+def test_started_in_the_background_it_can_still_be_ended(home: dict[str, str]) -> None:
+    """A shell without job control has its background ignore SIGINT."""
+    with ExitStack() as stack:
+        stack.callback(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, signal.SIG_IGN))
+        process = stack.enter_context(demo("--port", "0", "--replicas", "1", environ=home))
+        until(process, r"reads/s")
+        process.send_signal(signal.SIGTERM)
+        output = rest(process)
+    assert process.returncode == 0, output
     assert leftovers(home) == []
 
 

@@ -70,6 +70,8 @@ def demo_fleet(replicas: int, pg_bin: Path | None, view: View) -> Iterator[DemoF
 def ending_as_ctrl_c() -> Iterator[None]:
     """A request to end, or a terminal that is closed, ends the demo as Ctrl-C does."""
     before = {number: signal.signal(number, _press_ctrl_c) for number in ENDINGS}
+    # A shell starts what it puts in the background with SIGINT ignored.
+    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     finally:
