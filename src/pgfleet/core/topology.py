@@ -144,11 +144,10 @@ def _timeline(node: NodeState) -> int:
 
 
 def _elect(candidates: list[NodeState], incumbent: str | None) -> NodeState | None:
-    """Of two primaries on one timeline the one that we already write to stays."""
-    for node in candidates:
-        if node.name == incumbent:
-            return node
-    return candidates[0] if candidates else None
+    """Of two primaries on one timeline the one that we already write to stays, by the first of its names."""
+    kept = next((node for node in candidates if node.name == incumbent), None)
+    same = [node for node in candidates if kept is None or _is_same_server(node, kept)]
+    return next(iter(same), None)
 
 
 def _cluster_of(nodes: Iterable[NodeState]) -> int | None:
@@ -159,6 +158,11 @@ def _cluster_of(nodes: Iterable[NodeState]) -> int | None:
     counted = Counter(n.observation.system_id for n in others if n.observation)
     system_id, count = next(iter(counted.most_common(1)), (None, 0))
     return system_id if count * 2 > len(others) + 1 else None
+
+
+def _is_same_server(one: NodeState, other: NodeState) -> bool:
+    a, b = one.observation, other.observation
+    return a is not None and b is not None and _server(a) == _server(b)
 
 
 def _server(seen: Observation) -> tuple[int, str]:

@@ -105,6 +105,14 @@ def test_the_same_server_under_two_names_counts_once() -> None:
     assert plan(topology).replicas == ("replica-2",), "the other name stands in"
 
 
+def test_of_the_primarys_two_names_the_first_is_its_name() -> None:
+    """The limits of `DB_MAX_CONNECTIONS` belong to that name."""
+    topology = (
+        fleet(2).observe("replica-1", saw_primary(10.0, 500)).observe("primary", saw_primary(11.0, 500))
+    )
+    assert topology.primary_name == "primary"
+
+
 # timelines
 
 PROMOTED: dict[str, Any] = {"timeline": 2, "incarnation": "r2"}
