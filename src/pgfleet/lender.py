@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, Literal, TypeVar
 
-from pgfleet.board import Board, Node
+from pgfleet.board import Board, Node, RoutingTable
 from pgfleet.core.failure import CONSEQUENCES, Consequence, Phase, Verdict, classify
 from pgfleet.core.intent import PLAIN, ReadIntent
 from pgfleet.core.node import UNPROVEN, Reason, Role
 from pgfleet.core.plan import Plan, lag_s
 from pgfleet.errors import LeaseTimeout, PgfleetError, PrimaryUnavailable, RouterClosed
 from pgfleet.faults import NotPrimary, first_line, network_fault
-from pgfleet.pool import PoolClosed, Pooled, PoolTimeout
+from pgfleet.pool import Pool, PoolClosed, Pooled, PoolTimeout
 from pgfleet.ports import Runtime, Watcher
 
 C = TypeVar("C")
@@ -60,17 +60,28 @@ class Lender(Generic[C]):
     # a connection to read with
 
     def take(self, intent: ReadIntent) -> Pooled[C] | None:
-        """The short way: the next node of the routing table has an idle connection."""
+        """The short way: the next node of the routing table has an idle connection, or has lent all and another has."""
         table = self.board.table
         if self._clock() >= table.refresh_at_s or (intent is not PLAIN and not table.satisfies(intent)):
             return None
-        pool = table.next_pool()
-        pooled: Pooled[C] | None = pool.take()
+        pool: Pool[C] = table.next_pool()
+        pooled = pool.take()
         if pooled is None:
-            self.board.missed = pool
-        else:
-            pool.leases += 1
+            return self._take_from_others(table, pool)
+        pool.leases += 1
         return pooled
+
+    def _take_from_others(self, table: RoutingTable, missed: Pool[C]) -> Pooled[C] | None:
+        """What one of the next nodes has idle, unless that of the turn may open a connection: then that is to grow."""
+        if missed.has_room():
+            self.board.missed = missed
+            return None
+        for _ in table.names[1:]:
+            pool: Pool[C] = table.next_pool()
+            if pooled := pool.take():
+                pool.leases += 1
+                return pooled
+        return None
 
     async def borrow(
         self, intent: ReadIntent, deadline_s: float, avoid: frozenset[str] = frozenset()
