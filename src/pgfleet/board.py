@@ -45,18 +45,15 @@ class Node(Generic[C]):
 
 
 class RoutingTable:
-    """The answer to a plain read, ready made: `next_pool()` until `refresh_at_s`."""
+    """The answer to a plain read, ready made: `plan`, and `next_pool()` in its turn, until `refresh_at_s`."""
 
-    __slots__ = ("covered_s", "names", "next_pool", "refresh_at_s")
+    __slots__ = ("covered_s", "names", "next_pool", "plan", "refresh_at_s")
 
     def __init__(
-        self,
-        names: tuple[str, ...],
-        next_pool: Callable[[], Pool[Any]],
-        refresh_at_s: float,
-        covered_s: float,
-    ):
-        self.names = names
+        self, plan: Plan, next_pool: Callable[[], Pool[Any]], refresh_at_s: float, covered_s: float
+    ) -> None:
+        self.plan = plan
+        self.names = plan.replicas
         self.next_pool = next_pool
         self.refresh_at_s = refresh_at_s
         self.covered_s = covered_s
@@ -88,7 +85,7 @@ class Board(Generic[C]):
         self._fallback_told = False
         self.missed: Pool[C] | None = None
         """Whose turn it was when the short way found no idle connection: a hint, it may be another caller's."""
-        self.table = self._no_table()
+        self.table = self._no_table(Plan((), None, ()))
         self._publish()
 
     def now_s(self) -> float:
@@ -153,7 +150,10 @@ class Board(Generic[C]):
 
     def plan(self, intent: ReadIntent) -> Plan:
         """The candidates for a read at this moment, with a reason for each node left out."""
-        return plan_read(self.topology, intent, self.settings.max_lag_s, self._runtime.clock())
+        table, now_s = self.table, self._runtime.clock()
+        if intent is PLAIN and now_s < table.refresh_at_s:
+            return table.plan
+        return plan_read(self.topology, intent, self.settings.max_lag_s, now_s)
 
     def in_turn(self, plan: Plan, avoid: frozenset[str], first: Pool[C] | None) -> Iterator[Node[C]]:
         """The candidates in the order to try: replicas with a free place, the other replicas, then the primary.
@@ -168,14 +168,14 @@ class Board(Generic[C]):
 
     def _publish(self) -> None:
         """Make the routing table anew. Replicas that stay the same keep their place in the round."""
-        plan = self.plan(PLAIN)
+        plan = plan_read(self.topology, PLAIN, self.settings.max_lag_s, self._runtime.clock())
         if not plan.replicas:
             self.table = self._fallback_table(plan)
             return
         self._fallback_told = False
         same = plan.replicas == self.table.names
         next_pool = self.table.next_pool if same else self._turns(plan.replicas)
-        self.table = RoutingTable(plan.replicas, next_pool, plan.refresh_at_s, plan.covered_s)
+        self.table = RoutingTable(plan, next_pool, plan.refresh_at_s, plan.covered_s)
 
     def _turns(self, names: tuple[str, ...]) -> Callable[[], Pool[C]]:
         pools = [self.nodes[name].reads for name in names]
@@ -187,23 +187,23 @@ class Board(Generic[C]):
         turns = weighted_round(weights)
         return cycle([pools[turn] for turn in turns[start:] + turns[:start]]).__next__
 
-    def _no_table(self) -> RoutingTable:
+    def _no_table(self, plan: Plan) -> RoutingTable:
         def nobody() -> Pool[C]:
             raise AssertionError("a table that is never fresh is never asked")
 
-        return RoutingTable((), nobody, -inf, -inf)
+        return RoutingTable(plan, nobody, -inf, -inf)
 
     def _fallback_table(self, plan: Plan) -> RoutingTable:
         """No replica qualifies: plain reads go to the primary, if there is one."""
         if plan.primary is None:
-            return self._no_table()
+            return self._no_table(plan)
         pool = self.nodes[plan.primary].reads
 
         def fall_back() -> Pool[C]:
             self.tell_fallback(plan)
             return pool
 
-        return RoutingTable((), fall_back, inf, inf)
+        return RoutingTable(plan, fall_back, inf, inf)
 
     def tell_fallback(self, plan: Plan) -> None:
         """Say once an outage that reads go to the primary, and why."""
