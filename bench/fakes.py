@@ -11,13 +11,10 @@ from hasql.metrics import PoolStats
 
 from pgfleet.aio import AsyncReplicaRouter
 from pgfleet.core.failure import Fault
+from tests.fakes import FakeServer
 
 POOL_SIZE = 4
 PRIMARY_PORT = 1
-LSN = "0/1000100"
-OF_PRIMARY = (None, "00000001", LSN, LSN, None, None)
-OF_REPLICA = (1, None, None, None, LSN, LSN)
-"""Timelines and positions, as the columns of the probe have them."""
 
 
 class FakeConnection:
@@ -32,14 +29,13 @@ class FakeConnector:
 
     def __init__(self, session: Any) -> None:
         (_, self._port), *_ = session.dsn.hosts
+        self._server = FakeServer(f"fake-{self._port}", in_recovery=self._port != PRIMARY_PORT)
 
     async def open(self, timeout_s: float) -> FakeConnection:
         return FakeConnection(self._port)
 
     async def one_row(self, conn: FakeConnection, sql: str) -> Sequence[Any]:
-        is_primary = conn.port == PRIMARY_PORT
-        positions = OF_PRIMARY if is_primary else OF_REPLICA
-        return (not is_primary, "1", str(conn.port), 180_000, *positions, False, 0.2, 8192, 16 << 20, [])
+        return self._server.row()
 
     def fetch(self, conn: FakeConnection, sql: str, args: Sequence[Any]) -> Awaitable[list[Any]]:
         return _no_rows()

@@ -47,7 +47,7 @@ def run(*, quick: bool) -> list[Figure]:
     logging.getLogger("psycopg.pool").setLevel(
         logging.ERROR
     )  # it warns of each lease that hasql does not commit
-    repetitions, reads = (3, 100) if quick else (41, 400)
+    repetitions, reads = (3, 100) if quick else (101, 200)
     with LocalFleet.temporary() as fleet:
         figures = asyncio.run(_asynchronous(fleet, repetitions, reads))
         return figures + _threads(fleet, repetitions, reads)
@@ -56,7 +56,7 @@ def run(*, quick: bool) -> list[Figure]:
 async def _asynchronous(fleet: LocalFleet, repetitions: int, reads: int) -> list[Figure]:
     match = partial(_match, fleet, repetitions=repetitions)
     read, fetch = await match(ASYNCPG_READ, reads), await match(ASYNCPG_FETCH, reads)
-    many = reads * 8
+    many = reads * 16
     read_by_many = await match(ASYNCPG_READ, many, tasks=TASKS)
     fetch_by_many = await match(ASYNCPG_FETCH_BY_MANY, many, tasks=TASKS)
     psycopg = await match(PSYCOPG_READ, reads)
