@@ -7,11 +7,12 @@ from typing import TypeVar
 
 from pgfleet.adapters.session import Password, SessionSettings
 from pgfleet.board import Board, Node
+from pgfleet.bound import Bound
 from pgfleet.core.node import Observation
 from pgfleet.engine import Engine
 from pgfleet.faults import NotPrimary
 from pgfleet.monitor import Monitor, observe
-from pgfleet.pool import Bound, Pool, PoolLimits
+from pgfleet.pool import Pool, PoolLimits
 from pgfleet.ports import Connector, Runtime
 from pgfleet.settings import Dsn, NodeSettings, Settings
 

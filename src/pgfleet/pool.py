@@ -12,8 +12,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from math import inf
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
+from pgfleet.bound import Bound
 from pgfleet.core.report import PoolStats
 from pgfleet.ports import Connector, Runtime, Signal
 
@@ -69,47 +70,6 @@ class _Waiter(Generic[C]):
         self.signal = signal
         self.pooled: Pooled[C] | None = None
         self.has_place = False
-
-
-class Bound:
-    """The limit that several pools of one node share, and the lock that guards their lines."""
-
-    def __init__(self, limit: int, runtime: Runtime) -> None:
-        self.limit = limit
-        self.lock = runtime.lock()
-        self.pools: list[Pool[Any]] = []
-        self.waiting = 0
-        """Callers in line at any of the pools. Changed under the lock."""
-
-    def has_room(self) -> bool:
-        """Whether a pool may open another connection."""
-        return sum(pool.size for pool in self.pools) < self.limit
-
-    def could_make_room(self, asking: Pool[Any]) -> bool:
-        """Whether another pool has an idle connection that `asking` may have closed for its own sake."""
-        return any(self._can_spare(pool, asking) for pool in self.pools)
-
-    def make_room(self, asking: Pool[Any]) -> bool:
-        """Close an idle connection of another pool. Called under the lock."""
-        return any(self._can_spare(pool, asking) and pool.evict_one() for pool in self.pools)
-
-    def _can_spare(self, pool: Pool[Any], asking: Pool[Any]) -> bool:
-        """Whether `pool` must cede an idle connection: nobody waits for it there, or fewer wait in vain elsewhere.
-
-        A pool whose line never ends would starve the others; one that ceded at each turn would open at each turn.
-        """
-        if pool is asking or not pool.has_idle():
-            return False
-        return not pool.has_line() or not asking.size or asking.size + 1 < pool.size
-
-    def serve(self) -> None:
-        """Give what has become free to those who wait, the smallest pool first. Called under the lock."""
-        for pool in sorted(self.pools, key=_size):
-            pool.serve()
-
-
-def _size(pool: Pool[Any]) -> int:
-    return pool.size
 
 
 class Pool(Generic[C]):
