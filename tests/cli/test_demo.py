@@ -157,7 +157,7 @@ def test_a_port_in_use_is_told_before_anything_starts(home: dict[str, str]) -> N
         done = pgfleet("demo", "--port", str(listener.getsockname()[1]), environ=home)
     assert (done.returncode, done.stdout) == (2, "")
     assert "--port" in done.stderr
-    assert "address already in use" in done.stderr
+    assert "Address already in use" in done.stderr
     assert os.listdir(home["XDG_STATE_HOME"]) == []
 
 

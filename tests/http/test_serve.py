@@ -14,7 +14,8 @@ from contextlib import closing, contextmanager
 import httpx
 import pytest
 
-from pgfleet.cli.serve import for_monitoring, listen
+from pgfleet.cli.serve import for_monitoring
+from pgfleet.cli.web import listen
 from pgfleet.local import LocalFleet
 from pgfleet.settings import Settings
 from pgfleet.testing import eventually

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pgfleet.cli.web import listen
 from pgfleet.errors import DriverMissing
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def demo(
     from pgfleet.cli.demo_view import View
 
     view = View()
-    with listening(port) as listener, ending_as_ctrl_c(), demo_fleet(replicas, pg_bin, view) as fleet:
+    with listen(HOST, port) as listener, ending_as_ctrl_c(), demo_fleet(replicas, pg_bin, view) as fleet:
         is_clean = asyncio.run(_run(fleet, listener, seconds, view))
     raise typer.Exit(0 if is_clean else 1)
 
@@ -57,22 +58,6 @@ def _is_installed(name: str) -> bool:
     except ModuleNotFoundError:
         return False
     return True
-
-
-def listening(port: int) -> socket.socket:
-    """A socket on the port, taken before anything else is started."""
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((HOST, port))
-        listener.listen()
-    except OSError as error:
-        listener.close()
-        reason = (error.strerror or str(error)).lower()
-        raise typer.BadParameter(
-            f"{port}: {reason}; name another, or 0 for any free one", param_hint="--port"
-        ) from None
-    return listener
 
 
 async def _run(fleet: DemoFleet, listener: socket.socket, seconds: float | None, view: View) -> bool:

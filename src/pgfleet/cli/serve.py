@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import signal
 import socket
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pgfleet.errors import ConfigurationError, DriverMissing, PgfleetError
+from pgfleet.cli.environment import router_of
+from pgfleet.cli.web import listen, web_server
+from pgfleet.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from pgfleet.settings import Dsn, NodeSettings, Settings
 
-BACKLOG = 128
-STOP_TIMEOUT_S = 2
 CONNECTIONS_PER_NODE = 2
 STATEMENT_TIMEOUT_S = 2.0
-
-_IN_USE = "Give another port with --port; `ss -ltnp` shows who has this one."
-_HINTS = {
-    errno.EADDRINUSE: _IN_USE,
-    errno.EACCES: "Ports below 1024 need a privilege: give a higher one with --port.",
-}
 
 
 def serve(
@@ -90,26 +82,15 @@ def _check_loopback(host: str) -> None:
         )
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises PgfleetError with the next step."""
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.create_server(address[:2], family=family, backlog=BACKLOG)
-    except OSError as error:
-        hint = _HINTS.get(error.errno or 0, "Give an address of this machine with --host.")
-        raise PgfleetError(f"cannot listen on {host}:{port}: {error.strerror}", hint) from None
-    # Its connections inherit it. asyncio would not see that they are TCP, and each answer would wait 40 ms for an ACK.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return listener
-
-
 async def _serve(settings: Settings, listener: socket.socket) -> None:
     from pgfleet.http import create_app
     from pgfleet.http.shell import LoopbackHosts
 
-    router = _router(settings)
+    router = router_of(settings)
     app: Any = create_app(router, auth=settings.api_token, source="server")
-    server = _server(app if settings.api_token else LoopbackHosts(app))
+    server = web_server(app if settings.api_token else LoopbackHosts(app))
+    for number in (signal.SIGINT, signal.SIGTERM):  # they end it from now on, with an exit code of 0
+        asyncio.get_running_loop().add_signal_handler(number, server.handle_exit, number, None)
     async with router:
         host, port, *_ = listener.getsockname()
         where = f"[{host}]" if ":" in host else host
@@ -117,41 +98,3 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
             f"pgfleet serves http://{where}:{port}/v1/system/database/replicas/health (Ctrl-C ends it)"
         )
         await server.serve([listener])
-
-
-def _router(settings: Settings) -> Any:
-    """On psycopg, which reads connection strings as libpq does, or on the driver that is there."""
-    from pgfleet.aio import AsyncReplicaRouter
-
-    for driver in ("psycopg", "asyncpg"):
-        try:
-            return AsyncReplicaRouter[Any](settings, driver)
-        except DriverMissing:
-            continue
-    raise DriverMissing("neither psycopg nor asyncpg is installed", "pip install 'pgfleet[psycopg,server]'")
-
-
-def _server(app: Any) -> Any:
-    """uvicorn, which a signal ends at any time from now on: an exit code of 0 and nothing left open."""
-    try:
-        import uvicorn
-    except ModuleNotFoundError as error:
-        raise DriverMissing("serving needs uvicorn", "pip install 'pgfleet[server]'") from error
-
-    class Server(uvicorn.Server):
-        def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]  # a generator there
-            return nullcontext()
-
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        ws="none",
-        server_header=False,
-        timeout_graceful_shutdown=STOP_TIMEOUT_S,
-    )
-    server = Server(config)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, server.handle_exit, number, None)
-    return server
