@@ -47,6 +47,13 @@ class ReadTimeout(PgfleetError, TimeoutError):
 class RouterClosed(PgfleetError, RuntimeError):
     """The router was used before it was opened or after it was closed."""
 
+    def __init__(
+        self,
+        message: str = "the router is not open",
+        hint: str = "Use it inside `with` or `async with`, or call open() first.",
+    ) -> None:
+        super().__init__(message, hint)
+
 
 class LocalFleetError(PgfleetError, RuntimeError):
     """The embedded cluster could not do what was asked."""

@@ -43,9 +43,7 @@ class Face(Generic[C]):
     def engine(self) -> Engine[C]:
         """What lends the connections. Raises RouterClosed before `open()` and after `close()`."""
         if self._engine is None:
-            raise RouterClosed(
-                "the router is not open", "Use it inside `with` or `async with`, or call open() first."
-            )
+            raise RouterClosed
         return self._engine
 
     @property
