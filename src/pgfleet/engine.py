@@ -193,11 +193,7 @@ class Engine(Lender[C]):
     ) -> frozenset[str]:
         """Take the connection back. Returns the node to avoid when the read may run elsewhere; else raises `error`."""
         pooled.replayable = False
-        consequence = self.judge(pooled, error, "read")
-        if consequence.drop_connection:
-            pooled.pool.discard(pooled)
-        else:
-            await pooled.pool.reset_and_give(pooled)
+        consequence = await self.give_back(pooled, error)
         if pooled.timed_out and isinstance(error, Exception):
             raise ReadTimeout(
                 f"the read did not finish within {timeout_s} s on {self.node_of(pooled).name}",

@@ -111,7 +111,7 @@ class Lender(Generic[C]):
         except PoolTimeout:
             round_.busy = True
         except PoolClosed:
-            raise self._closed_error() from None
+            raise RouterClosed from None
         except Exception as error:
             if isinstance(error, TimeoutError) and self._clock() >= deadline_s:
                 # The caller's patience was short. Whether the node is slow, a probe will tell.
@@ -191,7 +191,7 @@ class Lender(Generic[C]):
         except NotPrimary as error:
             raise self._no_primary(str(error)) from None
         except PoolClosed:
-            raise self._closed_error() from None
+            raise RouterClosed from None
         except Exception as error:
             verdict = self.met(node, error, Phase.CONNECT, "write")
             if verdict is None:
@@ -214,16 +214,21 @@ class Lender(Generic[C]):
 
     async def give_back(
         self, pooled: Pooled[C], error: BaseException | None = None, lease: Lease = "read"
-    ) -> None:
-        """Take a connection back after the caller's block. It is cleaned before anybody else gets it."""
-        if error is not None and self.judge(pooled, error, lease).drop_connection:
+    ) -> Consequence:
+        """Take a connection back; what follows from `error`, if the caller's block ended with one.
+
+        The connection is cleaned before anybody else gets it.
+        """
+        consequence = _KEEP if error is None else self._judge(pooled, error, lease)
+        if consequence.drop_connection:
             pooled.pool.discard(pooled)
-            return
+            return consequence
         failed = await pooled.pool.reset_and_give(pooled)
         if failed is not None:
             self.met(self.node_of(pooled), failed, Phase.RESET, lease)
+        return consequence
 
-    def judge(self, pooled: Pooled[C], error: BaseException, lease: Lease) -> Consequence:
+    def _judge(self, pooled: Pooled[C], error: BaseException, lease: Lease) -> Consequence:
         """What follows from an error under a lease. What is no driver's error is the caller's own."""
         connector = pooled.pool.connector
         if not isinstance(error, Exception):
@@ -276,12 +281,7 @@ class Lender(Generic[C]):
 
     def _check_open(self) -> None:
         if not self._open:
-            raise self._closed_error()
-
-    def _closed_error(self) -> RouterClosed:
-        return RouterClosed(
-            "the router is not open", "Use it inside `with` or `async with`, or call open() first."
-        )
+            raise RouterClosed
 
     def _nobody(self, round_: _Round, plan: Plan) -> PgfleetError:
         if round_.busy:
