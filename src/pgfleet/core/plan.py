@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 
-from pgfleet.core.intent import PLAIN, ReadIntent
+from pgfleet.core.intent import ReadIntent
 from pgfleet.core.node import Observation, Reason, Role
 from pgfleet.core.topology import NodeState, Topology
 
@@ -76,11 +76,6 @@ def lag_s(topology: Topology, node: NodeState) -> float | None:
     if seen is None or seen.replay_lsn is None or ground.foreign(node, seen) or ground.untimely(node, seen):
         return None
     return topology.history.lag_s(seen.replay_lsn, seen.asked_s, seen.xmin)
-
-
-def standing(topology: Topology, node: NodeState, max_lag_s: float, now_s: float) -> Reason | None:
-    """Why this node takes no plain reads as a replica at `now_s`; None when it does."""
-    return plan_read(topology, PLAIN, max_lag_s, now_s).reason(node.name)
 
 
 def _too_stale(covered_s: float | None, intent: ReadIntent, bound_s: float, at_s: float) -> Reason | None:
