@@ -108,8 +108,9 @@ class Monitor(Generic[C]):
         first_looks = [watch.ask() for watch in self._watches.values()]
         for name, watch in self._watches.items():
             self._runtime.spawn(self._watch(watch), f"watch {name}")
+        deadline_s = self._runtime.clock() + timeout_s
         await self._all_set(first_looks, timeout_s)
-        await self.refresh(self._unproven(), timeout_s)
+        await self.refresh(self._unproven(), deadline_s - self._runtime.clock())
         self._runtime.spawn(self._tend(), "tend")
 
     def ask(self, name: str) -> Signal:
