@@ -26,4 +26,6 @@ def probe_reason(fault: Fault | None) -> Reason:
 def first_line(error: BaseException) -> str:
     """The first line of what a driver or the system said. Neither puts a password there."""
     lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    if lines:
+        return lines[0]
+    return "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
