@@ -208,7 +208,7 @@ def test_it_serves_while_no_server_answers() -> None:
 def test_no_driver(local_fleet: LocalFleet) -> None:
     code, errors = refused(local_fleet.environ(), "--port", "0", without="psycopg,asyncpg")
     assert code == 2
-    assert "pip install 'pgfleet[psycopg,server]'" in errors
+    assert "pip install 'pgfleet[all]'" in errors
 
 
 @pytest.mark.parametrize("package", ["fastapi", "uvicorn"])
