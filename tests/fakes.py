@@ -188,6 +188,10 @@ class FakeServer:
     silent: bool = False
     """A black hole: accepts, and answers nothing."""
     latency_s: float = 0.0
+    takes_s: dict[str, float] = field(default_factory=dict)
+    """By statement: how long it takes on top of that."""
+    looked_at: int = 0
+    """How often it was asked what it is."""
     answers: dict[str, Any] = field(default_factory=dict)
     """By statement: rows, or an exception, or a function that gives or raises."""
     reset_error: BaseException | None = None
@@ -200,6 +204,7 @@ class FakeServer:
 
     def row(self) -> tuple[Any, ...]:
         """The answer to OBSERVE_SQL."""
+        self.looked_at += 1
         mine = self.in_recovery
         return (
             mine,
@@ -268,16 +273,18 @@ class FakeConnector:
         if not self.probing:
             self.world.trace.append((self.server.name, *what))
 
-    async def _answer(self, conn: FakeConnection | None, timeout_s: float | None = None) -> None:
+    async def _answer(
+        self, conn: FakeConnection | None, timeout_s: float | None = None, work_s: float = 0.0
+    ) -> None:
         """Take as long as the server takes; end as the connection ends."""
         server = self.server
-        if not server.silent and not server.latency_s:
+        if not server.silent and not server.latency_s and not work_s:
             return
         loop = asyncio.get_running_loop()
         severed = loop.create_future()
         if conn:
             conn.severed = severed
-        delay_s = None if server.silent else server.latency_s
+        delay_s = None if server.silent else server.latency_s + work_s
         try:
             patience_s = min(d for d in (delay_s, timeout_s, 1e6) if d is not None)
             timer = loop.call_later(patience_s, _finish, severed)
@@ -311,16 +318,16 @@ class FakeConnector:
         assert sql == OBSERVE_SQL
         return self.server.row()
 
-    async def _say(self, conn: FakeConnection) -> None:
+    async def _say(self, conn: FakeConnection, work_s: float = 0.0) -> None:
         if not conn.alive:
             raise lost()
-        await self._answer(conn)
+        await self._answer(conn, work_s=work_s)
         if not conn.alive:
             raise lost()
 
     async def _statement(self, conn: FakeConnection, sql: str) -> Any:
         conn.dirty = True
-        await self._say(conn)
+        await self._say(conn, self.server.takes_s.get(sql, 0.0))
         answer = self.server.answers.get(sql, [(self.server.name,)])
         if callable(answer):
             answer = answer()

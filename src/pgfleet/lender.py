@@ -62,16 +62,18 @@ class Lender(Generic[C]):
     def take(self, intent: ReadIntent) -> Pooled[C] | None:
         """The short way: the next node of the routing table has an idle connection, or has lent all and another has."""
         table = self.board.table
-        if self._clock() >= table.refresh_at_s or (intent is not PLAIN and not table.satisfies(intent)):
+        now_s = self._clock()
+        if now_s >= table.refresh_at_s or (intent is not PLAIN and not table.satisfies(intent)):
             return None
         pool: Pool[C] = table.next_pool()
         pooled = pool.take()
         if pooled is None:
-            return self._take_from_others(table, pool)
+            return self._take_from_others(table, pool, now_s)
         pool.leases += 1
+        pooled.lent_s = now_s
         return pooled
 
-    def _take_from_others(self, table: RoutingTable, missed: Pool[C]) -> Pooled[C] | None:
+    def _take_from_others(self, table: RoutingTable, missed: Pool[C], now_s: float) -> Pooled[C] | None:
         """What one of the next nodes has idle, unless that of the turn may open a connection: then that is to grow."""
         if missed.has_room():
             self.board.missed = missed
@@ -80,6 +82,7 @@ class Lender(Generic[C]):
             pool: Pool[C] = table.next_pool()
             if pooled := pool.take():
                 pool.leases += 1
+                pooled.lent_s = now_s
                 return pooled
         return None
 

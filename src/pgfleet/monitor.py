@@ -6,8 +6,10 @@ A probe never shares the pool of the requests, whose connections run out exactly
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Any, Generic, TypeVar
 
+from pgfleet.aside import Aside
 from pgfleet.board import Board, Node
 from pgfleet.core.intent import PLAIN
 from pgfleet.core.node import UNPROVEN, Observation, Reason
@@ -16,6 +18,7 @@ from pgfleet.core.probe import OBSERVE_SQL, read_observation
 from pgfleet.core.schedule import Pace
 from pgfleet.faults import first_line, network_fault, probe_reason
 from pgfleet.ports import Connector, Runtime, Signal
+from pgfleet.sweeper import Sweeper
 
 C = TypeVar("C")
 logger = logging.getLogger("pgfleet")
@@ -23,6 +26,8 @@ logger = logging.getLogger("pgfleet")
 PROBE_TIMEOUT_S = 0.25
 """A server that lives answers the probe in a millisecond or two. Two misses in a row and the node is out."""
 CONNECT_TIMEOUT_S = 1.0
+CONFIRM_TIMEOUT_S = 0.3
+"""To connect for the second of two looks. The first was silent: callers are waiting there meanwhile."""
 TEND_INTERVAL_S = 1.0
 
 
@@ -63,9 +68,9 @@ class Watch(Generic[C]):
         """Wait for the next turn, or until somebody asks."""
         await self._alarm.wait(delay_s)
 
-    async def look(self) -> Observation:
+    async def look(self, connect_s: float) -> Observation:
         """One probe. Raises what the driver raises; a server that stays silent is cut off and counts as lost."""
-        conn = self._living() or await self.node.prober.open(CONNECT_TIMEOUT_S)
+        conn = self._living() or await self._connect(connect_s)
         self._conn = conn
         timer = self._runtime.call_later(PROBE_TIMEOUT_S, lambda: self.node.prober.sever(conn))
         try:
@@ -76,6 +81,13 @@ class Watch(Generic[C]):
             raise
         finally:
             timer.cancel()
+
+    async def _connect(self, timeout_s: float) -> C:
+        """A connection in this time, whatever the driver's own patience is: psycopg's among threads is two seconds."""
+        prober = self.node.prober
+        return await Aside(
+            self._runtime, partial(prober.open, CONNECT_TIMEOUT_S), prober.drop, "connect"
+        ).result(timeout_s)
 
     def _living(self) -> C | None:
         conn, self._conn = self._conn, None
@@ -100,6 +112,7 @@ class Monitor(Generic[C]):
         self._pace = Pace(board.settings.health_check_interval_s, board.settings.max_lag_s)
         watched = board.nodes if board.settings.use_replicas else (board.settings.primary.name,)
         self._watches = {name: Watch(board.nodes[name], runtime) for name in watched}
+        self._sweeper = Sweeper(board, self.ask, runtime)
         self._stop = runtime.signal()
         self._stopping = False
 
@@ -112,6 +125,7 @@ class Monitor(Generic[C]):
         await self._all_set(first_looks, timeout_s)
         await self.refresh(self._unproven(), deadline_s - self._runtime.clock())
         self._runtime.spawn(self._tend(), "tend")
+        self._sweeper.start()
 
     def ask(self, name: str) -> Signal:
         """Look at this node at once. One that is not watched has nothing to tell."""
@@ -129,6 +143,7 @@ class Monitor(Generic[C]):
         """Let every watch end after the look it is taking."""
         self._stopping = True
         self._stop.set()
+        self._sweeper.stop()
         for watch in self._watches.values():
             watch.ask()
 
@@ -161,7 +176,7 @@ class Monitor(Generic[C]):
         """Look once, and again at once after a failure: only two in a row condemn a node that was well."""
         for last in (False, True):
             try:
-                seen = await watch.look()
+                seen = await watch.look(CONFIRM_TIMEOUT_S if last else CONNECT_TIMEOUT_S)
             except Exception as error:
                 if not last and not self._board.topology.node(watch.node.name).trouble:
                     continue

@@ -11,9 +11,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from typing import Generic, TypeVar
 
+from pgfleet.aside import Abandoned, Aside
 from pgfleet.bound import Bound
 from pgfleet.core.report import PoolStats
 from pgfleet.ports import Connector, Runtime, Signal
@@ -22,6 +24,10 @@ C = TypeVar("C")
 
 MAX_OPENING = 8
 """Connections that one pool opens at a time: a node that comes back is not met by a storm of new sessions."""
+
+
+LONGEST_OPENING_S = 3600.0
+"""The connector keeps the time that it is given; this is only not for ever."""
 
 
 class PoolTimeout(TimeoutError):
@@ -45,12 +51,13 @@ class PoolLimits:
 class Pooled(Generic[C]):
     """One connection of a pool."""
 
-    __slots__ = ("condemned", "idle_since_s", "opened_s", "pool", "raw", "replayable", "timed_out")
+    __slots__ = ("condemned", "idle_since_s", "lent_s", "opened_s", "pool", "raw", "replayable", "timed_out")
 
     def __init__(self, raw: C, pool: Pool[C], opened_s: float) -> None:
         self.raw = raw
         self.pool = pool
-        self.opened_s = opened_s
+        self.opened_s = self.lent_s = opened_s
+        """When it was opened; when it was last lent, told by whoever lends it."""
         self.idle_since_s = 0.0
         """When `tend` first saw it idle; 0.0: not since it was last lent."""
         self.condemned = False
@@ -100,6 +107,8 @@ class Pool(Generic[C]):
         self._busy: set[Pooled[C]] = set()
         self._waiters: deque[_Waiter[C]] = deque()
         self._opening = 0
+        self._openings: dict[Aside[Pooled[C]], float] = {}
+        """Callers who wait for a connection to be opened, and since when."""
         self._refusals = 0
         self._closed = False
         self._lives = connector.is_idle
@@ -152,8 +161,11 @@ class Pool(Generic[C]):
         To connect may take `connect_s` of that time. Raises PoolTimeout, PoolClosed, and what the connector and
         `admit` raise.
         """
-        if pooled := self.take():
-            return pooled
+        pooled = self.take() or await self._wait(deadline_s, connect_s)
+        pooled.lent_s = self._runtime.clock()
+        return pooled
+
+    async def _wait(self, deadline_s: float, connect_s: float) -> Pooled[C]:
         waiter = self._join_line()
         if not waiter.has_place:
             await self._wait_in_line(waiter, deadline_s)
@@ -206,6 +218,15 @@ class Pool(Generic[C]):
 
     # looking after
 
+    def under_way_since(self) -> list[float]:
+        """When each connection that is lent was lent, and when each began that is being opened for a caller."""
+        return [*(pooled.lent_s for pooled in list(self._busy)), *list(self._openings.values())]
+
+    def sever_lent(self) -> None:
+        """Cut whatever goes on on a connection of this pool."""
+        for pooled in list(self._busy):
+            self.sever(pooled)
+
     def sever_replayable(self) -> None:
         """Cut every statement that can run elsewhere: its node has been given up."""
         for pooled in list(self._busy):
@@ -225,10 +246,10 @@ class Pool(Generic[C]):
             self._drop(pooled)
 
     def send_away(self) -> None:
-        """Keep nobody waiting for a node that is given up: those in line may find another."""
-        with self._lock:
-            while self._waiters:
-                self._wake(self._waiters.popleft())
+        """Keep nobody waiting for a node that is given up: in line, or for an opening. They may find another."""
+        self._dismiss()
+        for opening in list(self._openings):
+            opening.abandon()
 
     async def tend(self, now_s: float) -> None:
         """End what is too old or too long idle. To be called every second or so."""
@@ -249,7 +270,7 @@ class Pool(Generic[C]):
     async def close(self) -> None:
         """Lend nothing any more; end what is idle; send those in line away. What is lent ends when it comes back."""
         self._closed = True
-        self.send_away()
+        self._dismiss()
         await self._end(self._withdraw(lambda _: True))
 
     def evict_one(self) -> bool:
@@ -282,6 +303,12 @@ class Pool(Generic[C]):
         return True
 
     # ending
+
+    def _dismiss(self) -> None:
+        """Send those in line away."""
+        with self._lock:
+            while self._waiters:
+                self._wake(self._waiters.popleft())
 
     async def _end(self, withdrawn: list[Pooled[C]]) -> None:
         """Say goodbye to each. Cancelled, drop the rest without a word."""
@@ -335,7 +362,19 @@ class Pool(Generic[C]):
             return self.size < self.limits.min_size and self._bound.has_room() and self._reserve()
 
     async def _open(self, deadline_s: float) -> Pooled[C]:
-        """Open the connection whose place is reserved. Whatever happens, the place is filled or free again."""
+        """Open the connection whose place is reserved, beside the caller: nobody waits on a node that is given up."""
+        fill = partial(self._fill_place, deadline_s)
+        opening = Aside(self._runtime, fill, self.give, "open")
+        self._openings[opening] = self._runtime.clock()
+        try:
+            return await opening.result(LONGEST_OPENING_S)
+        except Abandoned:
+            raise PoolTimeout("the node is given up") from None
+        finally:
+            del self._openings[opening]
+
+    async def _fill_place(self, deadline_s: float) -> Pooled[C]:
+        """Open a connection. Whatever happens, the place is filled or free again."""
         pooled: Pooled[C] | None = None
         try:
             raw = await self.connector.open(self._time_left_s(deadline_s))

@@ -78,6 +78,13 @@ class Timer(Protocol):
         """Forget the call, if it has not happened."""
 
 
+class Spawned(Protocol):
+    """Work that runs beside its caller."""
+
+    def cancel(self) -> object:
+        """End it, if that can be done: a task ends, a thread goes on."""
+
+
 class Runtime(Protocol):
     """Tasks or threads, and the monotonic clock that they share."""
 
@@ -93,7 +100,7 @@ class Runtime(Protocol):
     def call_later(self, delay_s: float, call: Callable[[], None]) -> Timer:
         """Run a short, non-blocking call in `delay_s` seconds."""
 
-    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> Spawned:
         """Run `work` beside the caller until it ends or the runtime closes."""
 
     async def close(self, timeout_s: float) -> None:

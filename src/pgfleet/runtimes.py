@@ -82,11 +82,12 @@ class TaskRuntime:
         """Run a short call in `delay_s` seconds."""
         return self._loop.call_later(delay_s, call)
 
-    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Run `work` as a task."""
         task = self._loop.create_task(work, name=f"pgfleet {name}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def close(self, timeout_s: float) -> None:
         """Wait for the tasks, and cancel what is left after `timeout_s`."""
@@ -181,11 +182,17 @@ class Watchdog:
         return None
 
 
+class _Worker(threading.Thread):
+    def cancel(self) -> None:
+        """Nothing: a thread cannot be cancelled."""
+
+
 class ThreadRuntime:
     """Threads that share their state under locks."""
 
     def __init__(self) -> None:
-        self._threads: list[threading.Thread] = []
+        self._threads: list[_Worker] = []
+        self._threads_lock = threading.Lock()
         self._watchdog = Watchdog()
         self.clock = time.monotonic
 
@@ -201,11 +208,13 @@ class ThreadRuntime:
         """Run a short call in `delay_s` seconds, on the watchdog's thread."""
         return self._watchdog.call_later(delay_s, call)
 
-    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> _Worker:
         """Run `work` in a thread that does not keep the process alive."""
-        thread = threading.Thread(target=drive, args=(work,), name=f"pgfleet {name}", daemon=True)
-        self._threads.append(thread)
+        thread = _Worker(target=drive, args=(work,), name=f"pgfleet {name}", daemon=True)
         thread.start()
+        with self._threads_lock:
+            self._threads = [*(other for other in self._threads if other.is_alive()), thread]
+        return thread
 
     async def close(self, timeout_s: float) -> None:
         """Wait for the threads, at most `timeout_s` for all of them."""

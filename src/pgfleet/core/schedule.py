@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pgfleet.core.node import Reason, Role
@@ -10,6 +11,23 @@ from pgfleet.core.topology import NodeState
 MAX_SAMPLE_INTERVAL_S = 1.0
 RETRY_S = 0.25
 MISCONFIGURED_RETRY_S = 5.0
+
+
+LONG_S = 0.25
+"""An attempt that has been under way for so long makes one wonder whether its node still answers."""
+RENEW_S = 1.0
+"""How often one wonders again about an attempt whose node was found well: it is a long statement."""
+
+
+def attempts_call_for_a_probe(begun_s: Iterable[float], asked_s: float, now_s: float) -> bool:
+    """Whether the attempts under way on a node, which began then, are a reason to probe it; `asked_s`: the last was.
+
+    They are when one has grown long since, and for one that goes on being long, now and then.
+    """
+    grown_s = [at_s + LONG_S for at_s in begun_s if at_s + LONG_S <= now_s]
+    if not grown_s:
+        return False
+    return now_s - asked_s >= (LONG_S if max(grown_s) > asked_s else RENEW_S)
 
 
 @dataclass(frozen=True, slots=True)
