@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import cycle
+from itertools import chain, cycle
 from math import inf
 from typing import Any, Generic, TypeVar
 
+from pgfleet.core.ejection import Phase, Standing, returning
 from pgfleet.core.intent import PLAIN, ReadIntent
+from pgfleet.core.latency import Answers
 from pgfleet.core.node import Observation, Reason
 from pgfleet.core.plan import Plan, plan_read
 from pgfleet.core.policy import least_in_flight, weighted_round
@@ -24,6 +26,8 @@ from pgfleet.ports import Connector, Runtime
 from pgfleet.settings import Settings
 
 C = TypeVar("C")
+MIN_PROBES = 3
+"""Probes that say something of a node's speed: they are one statement, the same on every node."""
 logger = logging.getLogger("pgfleet")
 
 
@@ -37,6 +41,8 @@ class Node(Generic[C]):
     prober: Connector[C]
     shutdowns: int = field(default=0)
     """Connections ended by an administrator (57P01) since the node was last seen well."""
+    probes: Answers = field(default_factory=lambda: Answers(MIN_PROBES))
+    """How long its probes take."""
 
     @property
     def pools(self) -> tuple[Pool[C], Pool[C]]:
@@ -80,8 +86,11 @@ class Board(Generic[C]):
         weights = {replica.name: replica.weight for replica in settings.replicas}
         self._weights = {name: weights.get(name, 1) for name in self.nodes}
         self.topology = Topology(
-            tuple(NodeState(name, weight) for name, weight in self._weights.items()), settings.use_replicas
+            tuple(NodeState(name, weight) for name, weight in self._weights.items()),
+            settings.use_replicas,
+            panic_share=settings.panic_share,
         )
+        self._turns: Iterator[Pool[C]] = iter(())
         self._fallback_told = False
         self.missed: Pool[C] | None = None
         """Whose turn it was when the short way found no idle connection: a hint, it may be another caller's."""
@@ -100,8 +109,10 @@ class Board(Generic[C]):
             before, topology = self.topology.node(name), self.topology.observe(name, seen)
             if topology is self.topology:
                 return  # it says nothing that we do not know better
-            self.topology = topology
+            first = before.observation is None
             reborn = before.observation is not None and before.observation.incarnation != seen.incarnation
+            returns = first or reborn or before.trouble
+            self.topology = topology.stand(name, returning(before.standing)) if returns else topology
             if before.trouble or reborn:
                 self._drain(name)
             self.nodes[name].shutdowns = 0
@@ -123,6 +134,25 @@ class Board(Generic[C]):
         """A probe has confirmed that the node does not answer: cut the statements that can run elsewhere."""
         for pool in self.nodes[name].pools:
             pool.sever_replayable()
+
+    def stand(self, before: Mapping[str, Standing], after: Mapping[str, Standing]) -> None:
+        """What became of nodes on account of their speed, unless somebody knew better meanwhile."""
+        changed = {name: standing for name, standing in after.items() if standing is not before[name]}
+        if not changed:
+            return
+        with self._lock:
+            for name, standing in changed.items():
+                if self.topology.node(name).standing is before[name]:
+                    self.topology = self.topology.stand(name, standing)
+                    _tell(name, before[name], standing)
+            self._publish()
+
+    def offer(self, names: list[str]) -> None:
+        """Give each of these nodes, which are on trial, one of the next turns."""
+        with self._lock:
+            trials = [self.nodes[name].reads for name in names if name in self.table.plan.trials]
+            if trials:
+                self.table = self._table(self.table.plan, chain(trials, self._turns).__next__)
 
     def shut_down(self, name: str) -> int:
         """Count a connection that an administrator ended; how many since the node was last seen well."""
@@ -161,8 +191,9 @@ class Board(Generic[C]):
         `first` is whose turn it is among those with a place; among those without, the shortest line comes first.
         """
         replicas = [self.nodes[name] for name in plan.replicas if name not in avoid]
+        trials = [self.nodes[name].reads for name in plan.trials]
         random.shuffle(replicas)
-        yield from sorted(replicas, key=lambda node: _queue(node.reads, first))
+        yield from sorted(replicas, key=lambda node: _queue(node.reads, first, trials))
         if plan.primary and plan.primary not in avoid:
             yield self.nodes[plan.primary]
 
@@ -173,19 +204,27 @@ class Board(Generic[C]):
             self.table = self._fallback_table(plan)
             return
         self._fallback_told = False
-        same = plan.replicas == self.table.names
-        next_pool = self.table.next_pool if same else self._turns(plan.replicas)
-        self.table = RoutingTable(plan, next_pool, plan.refresh_at_s, plan.covered_s)
+        if (plan.replicas, plan.parts) != (self.table.names, self.table.plan.parts):
+            self._turns = self._round(plan)
+            self.table = self._table(plan, self._turns.__next__)
+        else:
+            self.table = self._table(plan, self.table.next_pool)
 
-    def _turns(self, names: tuple[str, ...]) -> Callable[[], Pool[C]]:
-        pools = [self.nodes[name].reads for name in names]
-        weights = [self._weights[name] for name in names]
+    def _table(self, plan: Plan, next_pool: Callable[[], Pool[C]]) -> RoutingTable:
+        return RoutingTable(plan, next_pool, plan.refresh_at_s, plan.covered_s)
+
+    def _round(self, plan: Plan) -> Iterator[Pool[C]]:
+        """The turns of those that take turns, without end."""
+        parts = [(name, part) for name, part in zip(plan.replicas, plan.parts, strict=True) if part]
+        pools = [self.nodes[name].reads for name, _ in parts]
+        weights = [self._weights[name] * part for name, part in parts]
         start = random.randrange(len(pools))  # noqa: S311 (a turn, not a secret)
         if self.settings.policy == "least_in_flight":
             starts = cycle([*range(start, len(pools)), *range(start)])
-            return lambda: pools[least_in_flight([pool.in_flight for pool in pools], weights, next(starts))]
+            fewest = lambda: pools[least_in_flight([p.in_flight for p in pools], weights, next(starts))]  # noqa: E731
+            return iter(fewest, None)
         turns = weighted_round(weights)
-        return cycle([pools[turn] for turn in turns[start:] + turns[:start]]).__next__
+        return cycle([pools[turn] for turn in turns[start:] + turns[:start]])
 
     def _no_table(self, plan: Plan) -> RoutingTable:
         def nobody() -> Pool[C]:
@@ -218,6 +257,15 @@ class Board(Generic[C]):
         logger.warning("Read replica not available, reading from the primary: %s", why)
 
 
-def _queue(pool: Pool[Any], first: Pool[Any] | None) -> tuple[bool, bool, int]:
-    """How long a caller may have to wait there, for sorting."""
-    return not pool.has_room(), pool is not first, pool.in_flight
+def _queue(pool: Pool[Any], first: Pool[Any] | None, trials: list[Pool[Any]]) -> tuple[bool, bool, bool, int]:
+    """How long a caller may have to wait there, for sorting. Those on trial come last, but for a read that is due."""
+    untried = pool in trials and pool is not first
+    return untried, not pool.has_room(), pool is not first, pool.in_flight
+
+
+def _tell(name: str, before: Standing, after: Standing) -> None:
+    """Say once an ejection, however often it is tried in vain, that it began and that it ended."""
+    if after.phase is Phase.EJECTED and not before.is_out:
+        logger.warning("%s is out: %s (%s)", name, Reason.EJECTED, after.detail)
+    elif before.is_out and not after.is_out:
+        logger.info("%s is back: as fast as the others", name)

@@ -131,7 +131,7 @@ class Engine(Lender[C]):
         pooled = self.take(intent) if timeout_s is None else None
         if pooled is None:
             return await self._attempts(
-                partial(_fetch, sql, args), intent, timeout_s, leaves_session_alone(sql)
+                partial(self._fetch, sql, args), intent, timeout_s, leaves_session_alone(sql)
             )
         pooled.replayable = True
         pool = pooled.pool
@@ -140,11 +140,17 @@ class Engine(Lender[C]):
         except BaseException as error:
             avoid = await self._after_failure(pooled, error)
         else:
+            pool.answers.add(self._clock() - pooled.lent_s)
             await self._done(pooled, leaves_session_alone(sql))
             return rows
         return await self._attempts(
-            partial(_fetch, sql, args), intent, None, leaves_session_alone(sql), avoid
+            partial(self._fetch, sql, args), intent, None, leaves_session_alone(sql), avoid
         )
+
+    async def _fetch(self, sql: str, args: Sequence[Any], pooled: Pooled[C]) -> list[Any]:
+        rows = await pooled.pool.connector.fetch(pooled.raw, sql, args)
+        pooled.pool.answers.add(self._clock() - pooled.lent_s)
+        return rows
 
     async def run_read(
         self, work: Callable[[C], Awaitable[T]], intent: ReadIntent, timeout_s: float | None
@@ -247,8 +253,3 @@ class Engine(Lender[C]):
             raise
         await self.give_back(pooled)
         return rows
-
-
-async def _fetch(sql: str, args: Sequence[Any], pooled: Pooled[Any]) -> list[Any]:
-    rows: list[Any] = await pooled.pool.connector.fetch(pooled.raw, sql, args)
-    return rows

@@ -183,6 +183,7 @@ class Monitor(Generic[C]):
                 self._condemn(watch.node, error)
             else:
                 self._board.observe(watch.node.name, seen)
+                watch.node.probes.add(seen.answered_s - seen.asked_s)
             return
 
     def _condemn(self, node: Node[C], error: Exception) -> None:

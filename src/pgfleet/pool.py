@@ -17,6 +17,7 @@ from typing import Generic, TypeVar
 
 from pgfleet.aside import Abandoned, Aside
 from pgfleet.bound import Bound
+from pgfleet.core.latency import Answers
 from pgfleet.core.report import PoolStats
 from pgfleet.ports import Connector, Runtime, Signal
 
@@ -26,6 +27,8 @@ MAX_OPENING = 8
 """Connections that one pool opens at a time: a node that comes back is not met by a storm of new sessions."""
 
 
+MIN_READS = 10
+"""Answers that say something of a node's speed."""
 LONGEST_OPENING_S = 3600.0
 """The connector keeps the time that it is given; this is only not for ever."""
 
@@ -100,6 +103,8 @@ class Pool(Generic[C]):
         """Leases since the start, counted by whoever lends."""
         self.size = 0
         """Connections open or being opened. Changed under the lock."""
+        self.answers = Answers(MIN_READS)
+        """How long statements take here, told by whoever sends them."""
         self._runtime = runtime
         self._bound = bound
         self._lock = bound.lock
@@ -221,6 +226,11 @@ class Pool(Generic[C]):
     def under_way_since(self) -> list[float]:
         """When each connection that is lent was lent, and when each began that is being opened for a caller."""
         return [*(pooled.lent_s for pooled in list(self._busy)), *list(self._openings.values())]
+
+    def waits_s(self, now_s: float, at_least_s: float) -> list[float]:
+        """How long each statement that can run elsewhere has been under way, of those that have been for so long."""
+        waits_s = [now_s - pooled.lent_s for pooled in list(self._busy) if pooled.replayable]
+        return [wait_s for wait_s in waits_s if wait_s >= at_least_s]
 
     def sever_lent(self) -> None:
         """Cut whatever goes on on a connection of this pool."""

@@ -10,6 +10,8 @@ from typing import Any, Generic, TypeVar
 from pgfleet.board import Board, Node
 from pgfleet.core.node import Reason
 from pgfleet.core.schedule import attempts_call_for_a_probe
+from pgfleet.core.topology import Trouble
+from pgfleet.judge import Judge
 from pgfleet.ports import Runtime, Timer
 
 C = TypeVar("C")
@@ -30,6 +32,7 @@ class Sweeper(Generic[C]):
         self._board = board
         self._ask = ask
         self._runtime = runtime
+        self._judge = Judge(board, ask)
         self._asked_s: dict[str, float] = {}
         self._timer: Timer | None = None
         self._stopping = False
@@ -57,20 +60,20 @@ class Sweeper(Generic[C]):
             self._rest()
 
     def sweep(self) -> None:
-        """Look once at every node."""
+        """Look once at every node, and judge them all."""
         now_s = self._runtime.clock()
-        for name, node in list(self._board.nodes.items()):
-            self._look_at(name, node, now_s)
+        for state in self._board.topology.nodes:
+            self._look_at(self._board.nodes[state.name], state.trouble, now_s)
+        self._judge.turn(now_s)
 
-    def _look_at(self, name: str, node: Node[C], now_s: float) -> None:
-        trouble = self._board.topology.node(name).trouble
+    def _look_at(self, node: Node[C], trouble: Trouble | None, now_s: float) -> None:
         if trouble is None:
-            self._ask_if_silent(name, node, now_s)
+            self._ask_if_silent(node, now_s)
         elif trouble.reason is Reason.UNREACHABLE and now_s - trouble.since_s >= CUT_BLOCKS_AFTER_S:
             node.reads.sever_lent()
 
-    def _ask_if_silent(self, name: str, node: Node[C], now_s: float) -> None:
+    def _ask_if_silent(self, node: Node[C], now_s: float) -> None:
         begun_s = [at_s for pool in node.pools for at_s in pool.under_way_since()]
-        if attempts_call_for_a_probe(begun_s, self._asked_s.get(name, -inf), now_s):
-            self._asked_s[name] = now_s
-            self._ask(name)
+        if attempts_call_for_a_probe(begun_s, self._asked_s.get(node.name, -inf), now_s):
+            self._asked_s[node.name] = now_s
+            self._ask(node.name)

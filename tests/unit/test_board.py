@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from pgfleet.board import Board, Node
 from pgfleet.bound import Bound
+from pgfleet.core.ejection import TRUSTED, Phase, Standing
 from pgfleet.core.intent import PLAIN, ReadIntent
 from pgfleet.core.node import Reason
 from pgfleet.core.plan import plan_read
@@ -42,6 +43,21 @@ def turns(of: Board[FakeConnection], count: int) -> Counter[str]:
     return Counter(names[of.table.next_pool()] for _ in range(count))
 
 
+EJECTED = Standing(Phase.EJECTED, 1000.0, 1001.0, part=0, detail="slow")
+ON_TRIAL = Standing(Phase.ON_TRIAL, 1001.0, part=0, detail="slow")
+WARMING = Standing(Phase.WARMING, 1001.0, part=2)
+
+
+def stand(to: Board[FakeConnection], name: str, standing: Standing) -> None:
+    before = {node.name: node.standing for node in to.topology.nodes}
+    to.stand(before, before | {name: standing})
+
+
+def trusted(to: Board[FakeConnection]) -> None:
+    for name in list(to.nodes)[1:]:
+        stand(to, name, TRUSTED)
+
+
 # the routing table is the plan
 
 names = st.sampled_from(("primary", "replica-1", "replica-2", "replica-3"))
@@ -69,6 +85,8 @@ events: st.SearchStrategy[tuple[str, Any, Any]] = st.one_of(
         }),
     ),
     st.tuples(st.just("twin"), names, st.fixed_dictionaries({"lsn": lsns})),
+    st.tuples(st.just("stand"), names, st.sampled_from((TRUSTED, EJECTED, ON_TRIAL, WARMING))),
+    st.tuples(st.just("offer"), names, st.just({})),
 )  # fmt: skip
 intents = st.builds(
     ReadIntent,
@@ -83,6 +101,10 @@ def happen(to: Board[FakeConnection], clock: HandClock, what: str, name: Any, mo
         clock.now_s += name
     elif what == "fail":
         to.fail(name, more, "it said nothing")
+    elif what == "stand":
+        stand(to, name, more)
+    elif what == "offer":
+        to.offer([name])
     elif what == "primary":
         to.observe(name, saw_primary(clock.now_s, incarnation=f"{name} p", **more))
     else:
@@ -173,6 +195,86 @@ def test_rounds_begin_anywhere() -> None:
         all_well(known, clock.now_s)
         begun |= set(turns(known, 1))
     assert len(begun) == 3
+
+
+# slow ones
+
+
+def test_an_ejected_replica_takes_no_turns() -> None:
+    known, clock = board(3)
+    all_well(known, clock.now_s)
+    trusted(known)
+    stand(known, "replica-2", EJECTED)
+    assert turns(known, 10) == {"replica-1": 5, "replica-3": 5}
+    assert known.plan(PLAIN).reason("replica-2") is Reason.EJECTED
+
+
+@pytest.mark.parametrize("policy", ["round_robin", "least_in_flight"])
+def test_a_replica_on_trial_takes_one_turn_for_each_offer(policy: str) -> None:
+    known, clock = board(3, policy=policy)
+    all_well(known, clock.now_s)
+    trusted(known)
+    stand(known, "replica-2", ON_TRIAL)
+    assert turns(known, 10) == {"replica-1": 5, "replica-3": 5}
+    for _ in range(2):
+        known.offer(["replica-2"])
+        known.observe("replica-1", saw_replica(clock.now_s, 500, incarnation="replica-1"))
+        assert turns(known, 11) == {"replica-1": 5, "replica-2": 1, "replica-3": 5}
+
+
+def test_a_replica_on_trial_comes_after_the_others_on_the_long_way_but_for_its_turn() -> None:
+    known, clock = board(3)
+    all_well(known, clock.now_s)
+    trusted(known)
+    stand(known, "replica-2", ON_TRIAL)
+    mine = known.nodes["replica-2"].reads
+    for first, at in ((None, 2), (mine, 0)):
+        order = [node.name for node in known.in_turn(known.plan(PLAIN), frozenset(), first)]
+        assert order.index("replica-2") == at
+        assert order[-1] == "primary"
+
+
+def test_a_replica_that_warms_up_takes_its_part() -> None:
+    known, clock = board(3, weights=[2, 2, 1])
+    all_well(known, clock.now_s)
+    trusted(known)
+    stand(known, "replica-2", WARMING)
+    assert turns(known, 40) == {"replica-1": 20, "replica-2": 10, "replica-3": 10}
+
+
+@pytest.mark.parametrize("what", ["restarts", "answers again"])
+def test_a_replica_that_returns_begins_with_a_small_part(what: str) -> None:
+    known, clock = board(2)
+    all_well(known, clock.now_s)
+    trusted(known)
+    clock.now_s += 1.0
+    if what == "answers again":
+        known.fail("replica-1", Reason.UNREACHABLE, "it said nothing")
+    life = "another" if what == "restarts" else "replica-1"
+    known.observe("replica-1", saw_replica(clock.now_s, 500, incarnation=life))
+    assert turns(known, 10) == {"replica-1": 2, "replica-2": 8}
+    known.fail("replica-2", Reason.UNREACHABLE, "it said nothing")
+    assert turns(known, 10) == {"replica-1": 10}
+
+
+def test_what_became_of_a_replica_meanwhile_is_not_overruled() -> None:
+    known, clock = board(2)
+    all_well(known, clock.now_s)
+    trusted(known)
+    before = {node.name: node.standing for node in known.topology.nodes}
+    known.fail("replica-1", Reason.UNREACHABLE, "it said nothing")
+    known.observe("replica-1", saw_replica(clock.now_s + 1.0, 500, incarnation="replica-1"))
+    known.stand(before, before | {"replica-1": EJECTED})
+    assert known.topology.node("replica-1").standing.phase is Phase.WARMING
+
+
+def test_when_too_few_are_left_the_ejected_serve_in_full() -> None:
+    known, clock = board(3)
+    all_well(known, clock.now_s)
+    trusted(known)
+    stand(known, "replica-2", EJECTED)
+    known.fail("replica-3", Reason.UNREACHABLE, "it said nothing")
+    assert turns(known, 10) == {"replica-1": 5, "replica-2": 5}
 
 
 # fallback

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pgfleet.core.node import Role
+from pgfleet.core.node import Reason, Role
 from pgfleet.core.plan import Plan, lag_s, staleness_bound_s
 from pgfleet.core.topology import NodeState, Topology
 
@@ -20,7 +20,7 @@ class NodeExplanation:
     reason: str | None
     """Why it is left out."""
     detail: str | None
-    """What the driver said, when the node is in trouble."""
+    """What the driver said, when the node is in trouble; how slow it is, when it is ejected."""
     staleness_bound_s: float | None
     """No read of it is staler; None: not known, or not a replica."""
     lag_s: float | None
@@ -58,7 +58,13 @@ def _explain(
         role=node.observation.role if node.observation else None,
         candidate=candidate,
         reason=str(reason) if reason else None,
-        detail=node.trouble.detail if node.trouble else None,
+        detail=_detail(node, reason),
         staleness_bound_s=staleness_bound_s(topology, node, now_s),
         lag_s=lag_s(topology, node),
     )
+
+
+def _detail(node: NodeState, reason: str | None) -> str | None:
+    if node.trouble:
+        return node.trouble.detail
+    return node.standing.detail if reason == Reason.EJECTED else None

@@ -70,6 +70,7 @@ class Reason(StrEnum):
     STALE = "is staler than the read allows"
     NOT_CAUGHT_UP = "has not replayed this org's last write"
     BUSY = "has no free connection"
+    EJECTED = "is much slower than the others"
 
 
 UNPROVEN = frozenset(

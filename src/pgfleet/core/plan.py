@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 
+from pgfleet.core.ejection import parts_of
 from pgfleet.core.intent import ReadIntent
 from pgfleet.core.node import Observation, Reason, Role
 from pgfleet.core.topology import NodeState, Topology
@@ -25,6 +26,18 @@ class Plan:
     """When it is time to ask again, so that the plan does not run out: half of the bound."""
     covered_s: float = -inf
     """Every one of `replicas` has replayed all that was visible at this moment."""
+    parts: tuple[int, ...] = ()
+    """Of each of `replicas` its part of its turns, of FULL_PART; 0: it is on trial, and takes single reads."""
+
+    @property
+    def trusted(self) -> tuple[str, ...]:
+        """Those of `replicas` that take turns."""
+        return tuple(name for name, part in zip(self.replicas, self.parts, strict=True) if part)
+
+    @property
+    def trials(self) -> tuple[str, ...]:
+        """Those of `replicas` that take single reads, to see whether they are well again."""
+        return tuple(name for name, part in zip(self.replicas, self.parts, strict=True) if not part)
 
     def reason(self, name: str) -> Reason | None:
         """Why this node is left out; None when it is a candidate."""
@@ -42,21 +55,21 @@ def plan_read(topology: Topology, intent: ReadIntent, max_lag_s: float, now_s: f
     asked_until_s = topology.history.last_asked_s if frozen else None
     bound_s = max_lag_s if intent.max_lag_s is None else intent.max_lag_s
     at_s = now_s if asked_until_s is None else asked_until_s
-    replicas: dict[str, float] = {}
-    left_out = []
-    for node in topology.nodes:
-        covered_s = ground.covered_s(node)
-        reason = ground.exclude(node) or _too_stale(covered_s, intent, bound_s, at_s)
-        if reason:
-            left_out.append((node.name, reason))
-        elif covered_s is not None:
-            replicas[node.name] = covered_s
-    oldest_s = min(replicas.values(), default=-inf)
+    covered_s = {node.name: ground.covered_s(node) for node in topology.nodes}
+    reasons = {
+        node.name: ground.exclude(node) or _too_stale(covered_s[node.name], intent, bound_s, at_s)
+        for node in topology.nodes
+    }
+    parts = _parts(topology, [node for node in topology.nodes if not reasons[node.name]])
+    reasons |= {name: Reason.EJECTED for name, part in parts.items() if part is None}
+    replicas = {name: part for name, part in parts.items() if part is not None}
+    oldest_s = min((at for name in replicas if (at := covered_s[name]) is not None), default=-inf)
     runs_out = replicas and not frozen
     return Plan(
         replicas=tuple(replicas) if intent.prefer_replica else (),
+        parts=tuple(replicas.values()) if intent.prefer_replica else (),
         primary=topology.primary_name,
-        left_out=tuple(left_out),
+        left_out=tuple((name, reason) for name, reason in reasons.items() if reason),
         valid_until_s=oldest_s + bound_s if runs_out else inf,
         refresh_at_s=oldest_s + bound_s / 2 if runs_out else inf,
         covered_s=oldest_s,
@@ -76,6 +89,13 @@ def lag_s(topology: Topology, node: NodeState) -> float | None:
     if seen is None or seen.replay_lsn is None or ground.foreign(node, seen) or ground.untimely(node, seen):
         return None
     return topology.history.lag_s(seen.replay_lsn, seen.asked_s, seen.xmin)
+
+
+def _parts(topology: Topology, fit: list[NodeState]) -> dict[str, int | None]:
+    """The part of the turns of each node that is fresh enough; None: it is ejected."""
+    standings = [node.standing for node in fit]
+    parts = parts_of(standings, len(topology.replicas), topology.panic_share)
+    return dict(zip((node.name for node in fit), parts, strict=True))
 
 
 def _too_stale(covered_s: float | None, intent: ReadIntent, bound_s: float, at_s: float) -> Reason | None:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+from pgfleet.core.ejection import TRUSTED, Standing
 from pgfleet.core.node import Observation, Reason, Role
 from pgfleet.core.staleness import PrimaryHistory
 
@@ -35,6 +36,8 @@ class NodeState:
     """The timeline that its position is known to lie on; None: not known."""
     fed_since_s: float | None = None
     """Since when every sample of the present primary has shown it among the standbys; None: the last did not."""
+    standing: Standing = TRUSTED
+    """What became of it on account of its speed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,8 @@ class Topology:
     """The node that takes writes; None when we know none that answers."""
     is_split: bool = False
     """Two servers take writes on the highest timeline: to be on it proves nothing."""
+    panic_share: float = 0.5
+    """When fewer than this part of the replicas would serve, those that were ejected serve as well."""
 
     def node(self, name: str) -> NodeState:
         """The node of this name. Raises KeyError when no such node is configured."""
@@ -85,6 +90,10 @@ class Topology:
         if node.trouble:
             trouble = replace(trouble, since_s=node.trouble.since_s)
         return self._with(replace(node, trouble=trouble))._settle(name)
+
+    def stand(self, name: str, standing: Standing) -> Topology:
+        """What became of a node on account of its speed."""
+        return self._with(replace(self.node(name), standing=standing))
 
     def _with(self, changed: NodeState) -> Topology:
         return replace(self, nodes=tuple(changed if n.name == changed.name else n for n in self.nodes))

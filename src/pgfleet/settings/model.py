@@ -39,6 +39,10 @@ class Settings:
     """How stale a replica may be for a read that says nothing of it."""
     fallback_share: float = 0.25
     """The part of the primary's connections that reads may take when no replica serves them."""
+    max_ejected_share: float = 0.5
+    """The part of the replicas that may be out for being slow; one may, of two or more."""
+    panic_share: float = 0.5
+    """When fewer than this part of the replicas would serve, those that are out for being slow serve as well."""
     policy: str = "round_robin"
     api_token: Secret | None = None
 

@@ -43,6 +43,8 @@ GENERAL = (
     Variable("DB_QUERY_TIMEOUT", "query_timeout_s", DURATION),
     Variable("PGFLEET_MAX_LAG_S", "max_lag_s", SECONDS),
     Variable("PGFLEET_FALLBACK_SHARE", "fallback_share", SHARE),
+    Variable("PGFLEET_MAX_EJECTED_SHARE", "max_ejected_share", SHARE),
+    Variable("PGFLEET_PANIC_SHARE", "panic_share", SHARE),
     Variable("PGFLEET_POLICY", "policy", POLICY),
     Variable("PGFLEET_API_TOKEN", "api_token", TOKEN),
 )

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from math import inf
+
 import pytest
 
 from pgfleet.core.node import Observation, Reason
-from pgfleet.core.schedule import MISCONFIGURED_RETRY_S, RETRY_S, Pace
+from pgfleet.core.schedule import MISCONFIGURED_RETRY_S, RETRY_S, Pace, attempts_call_for_a_probe
 from pgfleet.core.topology import NodeState
 from tests.unit.core.observations import down, saw_primary, saw_replica
 
@@ -41,3 +43,27 @@ def test_the_next_look(
 def test_a_node_in_trouble_is_looked_at_until_it_is_back(reason: Reason, next_s: float) -> None:
     node = NodeState("a", observation=REPLICA, trouble=down(10.0, reason))
     assert Pace(30.0, 10.0).next_probe_s(node, False) == next_s
+
+
+# attempts
+
+
+def asks(begun_s: list[float], until_s: float) -> list[float]:
+    """When a sweep, eight times a second, asks about attempts that go on and on."""
+    asked = [-inf]
+    for tick in range(int(until_s * 8) + 1):
+        now_s = tick / 8
+        begun = [at_s for at_s in begun_s if at_s <= now_s]
+        if attempts_call_for_a_probe(begun, asked[-1], now_s):
+            asked.append(now_s)
+    return asked[1:]
+
+
+def test_an_attempt_asks_once_it_is_long_under_way_and_then_at_an_easy_pace() -> None:
+    assert asks([], 5.0) == []
+    assert asks([0.0], 3.5) == [0.25, 1.25, 2.25, 3.25]
+
+
+def test_the_next_attempt_to_grow_long_asks_by_itself() -> None:
+    assert asks([0.0, 0.5], 1.5) == [0.25, 0.75]
+    assert asks([n / 8 for n in range(20)], 1.0) == [0.25, 0.5, 0.75, 1.0], "but not at every sweep"
