@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from pgfleet.board import Board, Node
 from pgfleet.core.ejection import Phase, Standing, Verdict, elapse, judge, may_eject, returning
-from pgfleet.core.latency import RECENT_S, Answers, comparison, is_slow
+from pgfleet.core.latency import RECENT_S, Answers, Profile, comparison, is_quick, is_slow
 from pgfleet.core.schedule import LONG_S
 
 C = TypeVar("C")
@@ -17,6 +17,7 @@ Kind = Callable[[Node[Any]], Answers]
 """Whose answers: `_reads` or `_probes`."""
 
 SIT_S = 0.5
+WELL = Verdict(False)
 TRIALS = 3
 TRIED_BY_PROBES_AFTER_S = 1.0
 """A replica that nobody reads with `fetch` is tried by its probes."""
@@ -64,12 +65,19 @@ class Judge(Generic[C]):
 
     def _compare(self, name: str, kind: Kind, now_s: float) -> Verdict | None:
         """This node against the others that serve; None: they have nothing to compare it with."""
-        nodes, mine = self._board.nodes, kind(self._board.nodes[name]).profile
-        others = [
-            kind(nodes[other]).recent(now_s) for other in self._board.table.plan.trusted if other != name
-        ]
-        known = [profile for profile in others if profile]
-        return Verdict(is_slow(mine, known), comparison(mine, known)) if mine and known else None
+        mine = kind(self._board.nodes[name]).profile
+        if not mine or is_quick(mine):
+            return WELL if mine else None
+        others = self._others(name, kind, now_s)
+        if not others:
+            return None
+        return Verdict(True, comparison(mine, others)) if is_slow(mine, others) else WELL
+
+    def _others(self, name: str, kind: Kind, now_s: float) -> list[Profile]:
+        """The profiles of the others that take turns, as far as there are any."""
+        nodes, names = self._board.nodes, self._board.table.plan.trusted
+        recent = [kind(nodes[other]).recent(now_s) for other in names if other != name]
+        return [profile for profile in recent if profile]
 
     def _may_eject(self, standings: dict[str, Standing]) -> bool:
         settings, topology = self._board.settings, self._board.topology

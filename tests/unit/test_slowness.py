@@ -130,6 +130,20 @@ async def test_it_is_tried_by_single_reads_and_goes_for_longer_each_time() -> No
 
 
 @in_virtual_time
+async def test_a_trial_that_takes_long_is_the_only_one() -> None:
+    async with fleet() as router, Callers(router):
+        router.world["replica-2"].latency_s = 0.03
+        await becomes(router, "replica-2", Phase.EJECTED, 3.0)
+        router.world["replica-2"].takes_s[CLEAN] = 4.0
+        await becomes(router, "replica-2", Phase.ON_TRIAL, 3.0)
+        for _ in range(60):
+            await pass_time(0.1)
+            reads, _ = router.pool_stats()["replica-2"]
+            assert reads.active <= 1
+        router.world["replica-2"].takes_s.clear()
+
+
+@in_virtual_time
 async def test_of_two_replicas_the_slower_goes_and_of_one_none() -> None:
     async with fleet(2) as router, Callers(router):
         router.world["replica-1"].latency_s = 0.03

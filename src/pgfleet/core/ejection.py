@@ -15,7 +15,7 @@ from math import inf
 STRIKES = 2
 """Judgements in a row: a checkpoint or a cold cache makes a server slow for half a second, and is over by itself."""
 BASE_S = 1.0
-LONGEST_S = 60.0
+LONGEST_S = 30.0
 FORGET_AFTER_S = 60.0
 """Of being well: then the next ejection is a first one again."""
 WARM_UP_S = 1.0

@@ -38,6 +38,11 @@ def typical(others: Sequence[Profile]) -> Profile:
     return tuple(median(at_point) for at_point in zip(*others, strict=True))
 
 
+def is_quick(mine: Profile) -> bool:
+    """Whether a node is so fast that it is not slow, whatever the others take."""
+    return mine[0] <= MARGIN_S
+
+
 def is_slow(mine: Profile, others: Sequence[Profile]) -> bool:
     """Whether a node is much slower than the others: so much that its reads are better served by them."""
     return all(

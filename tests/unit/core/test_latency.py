@@ -14,6 +14,7 @@ from pgfleet.core.latency import (
     Answers,
     Profile,
     comparison,
+    is_quick,
     is_slow,
     profile,
     typical,
@@ -61,6 +62,12 @@ def test_a_small_difference_harms_nobody(answers_s: list[float], more_s: float) 
 def test_who_is_slower_in_everything_is_slow(answers_s: list[float]) -> None:
     slower = [4 * at_s + 2 * MARGIN_S for at_s in answers_s]
     assert is_slow(known(slower), [known(answers_s)])
+    assert not is_quick(known(slower))
+
+
+@given(samples, samples)
+def test_who_is_quick_is_not_slow_whatever_the_others_take(mine: list[float], theirs: list[float]) -> None:
+    assert not (is_quick(known(mine)) and is_slow(known(mine), [known(theirs)]))
 
 
 @pytest.mark.parametrize("short", [0.05, 0.1, 0.2, 0.5, 0.8, 0.9])
