@@ -58,13 +58,14 @@ def _explain(
         role=node.observation.role if node.observation else None,
         candidate=candidate,
         reason=str(reason) if reason else None,
-        detail=_detail(node, reason),
+        detail=detail_of(node, reason),
         staleness_bound_s=staleness_bound_s(topology, node, now_s),
         lag_s=lag_s(topology, node),
     )
 
 
-def _detail(node: NodeState, reason: str | None) -> str | None:
+def detail_of(node: NodeState, reason: str | None) -> str | None:
+    """More of the reason why a node is left out, if there is more to say."""
     if node.trouble:
         return node.trouble.detail
     return node.standing.detail if reason == Reason.EJECTED else None

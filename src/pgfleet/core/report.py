@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pgfleet.core.explain import Explanation, NodeExplanation
+from pgfleet.core.explain import Explanation, NodeExplanation, detail_of
 from pgfleet.core.health import Status, replica_status
 from pgfleet.core.intent import PLAIN
+from pgfleet.core.node import Reason
 from pgfleet.core.plan import lag_s, plan_read
 from pgfleet.core.topology import NodeState, Topology
 
@@ -36,7 +37,7 @@ NodePools = tuple[PoolStats, PoolStats]
 def lag_report(topology: Topology, max_lag_s: float, now_s: float, timestamp: str) -> Json:
     """How far behind each configured replica is, in order, and why it takes no plain reads if it takes none."""
     reasons = dict(plan_read(topology, PLAIN, max_lag_s, now_s).left_out)
-    rows = [_lag_row(topology, node) | {"reason": reasons.get(node.name)} for node in topology.replicas]
+    rows = [_lag_row(topology, node, reasons.get(node.name)) for node in topology.replicas]
     return {"timestamp": timestamp, "replicas": rows}
 
 
@@ -120,13 +121,14 @@ def _explanation_row(node: NodeExplanation) -> Json:
     }
 
 
-def _lag_row(topology: Topology, node: NodeState) -> Json:
+def _lag_row(topology: Topology, node: NodeState, reason: Reason | None) -> Json:
     status = replica_status(topology, node)
     return {
         "name": node.name,
         "lagSeconds": None if status is Status.UNHEALTHY else _to_ms(lag_s(topology, node)),
         "status": status.value,
-        "detail": node.trouble.detail if node.trouble else None,
+        "reason": reason,
+        "detail": detail_of(node, reason),
     }
 
 
