@@ -9,7 +9,7 @@ import logging
 import random
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import chain, cycle
+from itertools import chain
 from math import inf
 from typing import Any, Generic, TypeVar
 
@@ -18,12 +18,12 @@ from pgfleet.core.intent import PLAIN, ReadIntent
 from pgfleet.core.latency import Answers
 from pgfleet.core.node import Observation, Reason
 from pgfleet.core.plan import Plan, plan_read
-from pgfleet.core.policy import least_in_flight, weighted_round
 from pgfleet.core.topology import NodeState, Topology, Trouble
 from pgfleet.core.watermark import WriteMarks
 from pgfleet.pool import Pool
 from pgfleet.ports import Connector, Runtime
 from pgfleet.settings import Settings
+from pgfleet.turns import queue, turns
 
 C = TypeVar("C")
 MIN_PROBES = 3
@@ -193,7 +193,7 @@ class Board(Generic[C]):
         replicas = [self.nodes[name] for name in plan.replicas if name not in avoid]
         trials = [self.nodes[name].reads for name in plan.trials]
         random.shuffle(replicas)
-        yield from sorted(replicas, key=lambda node: _queue(node.reads, first, trials))
+        yield from sorted(replicas, key=lambda node: queue(node.reads, first, trials))
         if plan.primary and plan.primary not in avoid:
             yield self.nodes[plan.primary]
 
@@ -217,14 +217,7 @@ class Board(Generic[C]):
         """The turns of those that take turns, without end."""
         parts = [(name, part) for name, part in zip(plan.replicas, plan.parts, strict=True) if part]
         pools = [self.nodes[name].reads for name, _ in parts]
-        weights = [self._weights[name] * part for name, part in parts]
-        start = random.randrange(len(pools))  # noqa: S311 (a turn, not a secret)
-        if self.settings.policy == "least_in_flight":
-            starts = cycle([*range(start, len(pools)), *range(start)])
-            fewest = lambda: pools[least_in_flight([p.in_flight for p in pools], weights, next(starts))]  # noqa: E731
-            return iter(fewest, None)
-        turns = weighted_round(weights)
-        return cycle([pools[turn] for turn in turns[start:] + turns[:start]])
+        return turns(pools, [self._weights[name] * part for name, part in parts], self.settings.policy)
 
     def _no_table(self, plan: Plan) -> RoutingTable:
         def nobody() -> Pool[C]:
@@ -255,12 +248,6 @@ class Board(Generic[C]):
             self._fallback_told = True
         why = "; ".join(f"{name} {reason}" for name, reason in plan.left_out if name != plan.primary)
         logger.warning("Read replica not available, reading from the primary: %s", why)
-
-
-def _queue(pool: Pool[Any], first: Pool[Any] | None, trials: list[Pool[Any]]) -> tuple[bool, bool, bool, int]:
-    """How long a caller may have to wait there, for sorting. Those on trial come last, but for a read that is due."""
-    untried = pool in trials and pool is not first
-    return untried, not pool.has_room(), pool is not first, pool.in_flight
 
 
 def _tell(name: str, before: Standing, after: Standing) -> None:

@@ -1,0 +1,35 @@
+"""Whose turn it is: the round of those that take turns, and the order of those who are asked one after the other."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from itertools import cycle
+from typing import Any, TypeVar
+
+from pgfleet.core.policy import least_in_flight, weighted_round
+from pgfleet.pool import Pool
+
+C = TypeVar("C")
+
+
+def turns(pools: Sequence[Pool[C]], weights: Sequence[int], policy: str) -> Iterator[Pool[C]]:
+    """The pools in turn, without end, beginning anywhere. Any thread may take the next."""
+    start = random.randrange(len(pools))  # noqa: S311 (a turn, not a secret)
+    if policy == "least_in_flight":
+        starts = cycle([*range(start, len(pools)), *range(start)])
+
+        def fewest() -> Pool[C]:
+            return pools[least_in_flight([pool.in_flight for pool in pools], weights, next(starts))]
+
+        return iter(fewest, None)
+    taken = weighted_round(weights)
+    return cycle([pools[turn] for turn in taken[start:] + taken[:start]])
+
+
+def queue(
+    pool: Pool[Any], first: Pool[Any] | None, trials: Sequence[Pool[Any]]
+) -> tuple[bool, bool, bool, int]:
+    """How long a caller may have to wait there, for sorting. Those on trial come last, but for a read that is due."""
+    untried = pool in trials and pool is not first
+    return untried, not pool.has_room(), pool is not first, pool.in_flight
