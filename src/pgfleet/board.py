@@ -28,6 +28,8 @@ from pgfleet.turns import queue, turns
 C = TypeVar("C")
 MIN_PROBES = 3
 """Probes that say something of a node's speed: they are one statement, the same on every node."""
+ALL_BEGIN_S = 5.0
+"""Nodes that are first seen so soon after the start begin together, and none of them with a smaller part."""
 logger = logging.getLogger("pgfleet")
 
 
@@ -91,6 +93,7 @@ class Board(Generic[C]):
             panic_share=settings.panic_share,
         )
         self._turns: Iterator[Pool[C]] = iter(())
+        self._all_begin_until_s = runtime.clock() + ALL_BEGIN_S
         self._fallback_told = False
         self.missed: Pool[C] | None = None
         """Whose turn it was when the short way found no idle connection: a hint, it may be another caller's."""
@@ -109,10 +112,10 @@ class Board(Generic[C]):
             before, topology = self.topology.node(name), self.topology.observe(name, seen)
             if topology is self.topology:
                 return  # it says nothing that we do not know better
-            first = before.observation is None
+            new = before.observation is None and self._runtime.clock() >= self._all_begin_until_s
             reborn = before.observation is not None and before.observation.incarnation != seen.incarnation
-            returns = first or reborn or before.trouble
-            self.topology = topology.stand(name, returning(before.standing)) if returns else topology
+            begins = new or reborn or before.trouble
+            self.topology = topology.stand(name, returning(before.standing)) if begins else topology
             if before.trouble or reborn:
                 self._drain(name)
             self.nodes[name].shutdowns = 0

@@ -53,11 +53,6 @@ def stand(to: Board[FakeConnection], name: str, standing: Standing) -> None:
     to.stand(before, before | {name: standing})
 
 
-def trusted(to: Board[FakeConnection]) -> None:
-    for name in list(to.nodes)[1:]:
-        stand(to, name, TRUSTED)
-
-
 # the routing table is the plan
 
 names = st.sampled_from(("primary", "replica-1", "replica-2", "replica-3"))
@@ -203,7 +198,6 @@ def test_rounds_begin_anywhere() -> None:
 def test_an_ejected_replica_takes_no_turns() -> None:
     known, clock = board(3)
     all_well(known, clock.now_s)
-    trusted(known)
     stand(known, "replica-2", EJECTED)
     assert turns(known, 10) == {"replica-1": 5, "replica-3": 5}
     assert known.plan(PLAIN).reason("replica-2") is Reason.EJECTED
@@ -213,7 +207,6 @@ def test_an_ejected_replica_takes_no_turns() -> None:
 def test_a_replica_on_trial_takes_one_turn_for_each_offer(policy: str) -> None:
     known, clock = board(3, policy=policy)
     all_well(known, clock.now_s)
-    trusted(known)
     stand(known, "replica-2", ON_TRIAL)
     assert turns(known, 10) == {"replica-1": 5, "replica-3": 5}
     for _ in range(2):
@@ -225,7 +218,6 @@ def test_a_replica_on_trial_takes_one_turn_for_each_offer(policy: str) -> None:
 def test_a_replica_on_trial_comes_after_the_others_on_the_long_way_but_for_its_turn() -> None:
     known, clock = board(3)
     all_well(known, clock.now_s)
-    trusted(known)
     stand(known, "replica-2", ON_TRIAL)
     mine = known.nodes["replica-2"].reads
     for first, at in ((None, 2), (mine, 0)) * 20:
@@ -237,17 +229,18 @@ def test_a_replica_on_trial_comes_after_the_others_on_the_long_way_but_for_its_t
 def test_a_replica_that_warms_up_takes_its_part() -> None:
     known, clock = board(3, weights=[2, 2, 1])
     all_well(known, clock.now_s)
-    trusted(known)
     stand(known, "replica-2", WARMING)
     assert turns(known, 40) == {"replica-1": 20, "replica-2": 10, "replica-3": 10}
 
 
-@pytest.mark.parametrize("what", ["restarts", "answers again"])
+@pytest.mark.parametrize("what", ["restarts", "answers again", "is new"])
 def test_a_replica_that_returns_begins_with_a_small_part(what: str) -> None:
     known, clock = board(2)
-    all_well(known, clock.now_s)
-    trusted(known)
-    clock.now_s += 1.0
+    known.observe("primary", saw_primary(clock.now_s, 500))
+    known.observe("replica-2", saw_replica(clock.now_s, 500, incarnation="replica-2"))
+    if what != "is new":
+        known.observe("replica-1", saw_replica(clock.now_s, 500, incarnation="replica-1"))
+    clock.now_s += 6.0
     if what == "answers again":
         known.fail("replica-1", Reason.UNREACHABLE, "it said nothing")
     life = "another" if what == "restarts" else "replica-1"
@@ -260,7 +253,6 @@ def test_a_replica_that_returns_begins_with_a_small_part(what: str) -> None:
 def test_what_became_of_a_replica_meanwhile_is_not_overruled() -> None:
     known, clock = board(2)
     all_well(known, clock.now_s)
-    trusted(known)
     before = {node.name: node.standing for node in known.topology.nodes}
     known.fail("replica-1", Reason.UNREACHABLE, "it said nothing")
     known.observe("replica-1", saw_replica(clock.now_s + 1.0, 500, incarnation="replica-1"))
@@ -271,7 +263,6 @@ def test_what_became_of_a_replica_meanwhile_is_not_overruled() -> None:
 def test_when_too_few_are_left_the_ejected_serve_in_full() -> None:
     known, clock = board(3)
     all_well(known, clock.now_s)
-    trusted(known)
     stand(known, "replica-2", EJECTED)
     known.fail("replica-3", Reason.UNREACHABLE, "it said nothing")
     assert turns(known, 10) == {"replica-1": 5, "replica-2": 5}
