@@ -62,6 +62,7 @@ class Reason(StrEnum):
     IS_PRIMARY = "is the primary"
     IN_RECOVERY = "is in recovery: it takes no writes"
     FENCED = "is an old primary"
+    SPLIT = "is one of two servers that claim to be the primary"
     FOREIGN_CLUSTER = "belongs to another cluster"
     CLUSTER_UNKNOWN = "no primary has told which cluster this is"
     DUPLICATE = "is the same server as another node"

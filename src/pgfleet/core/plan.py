@@ -47,11 +47,11 @@ class Plan:
 def plan_read(topology: Topology, intent: ReadIntent, max_lag_s: float, now_s: float) -> Plan:
     """The candidates for a read at `now_s`. `max_lag_s` bounds the reads that name no bound of their own.
 
-    While no primary answers, that bound stands still at the last sample of the primary, so that replicas go on serving;
-    a bound that the read names itself does not.
+    While no primary answers, or is too full to be probed, that bound stands still at its last sample, so that
+    replicas go on serving; a bound that the read names itself does not.
     """
     ground = _Ground.of(topology)
-    frozen = intent.max_lag_s is None and topology.primary_name is None
+    frozen = intent.max_lag_s is None and (topology.primary is None or topology.primary.is_full)
     asked_until_s = topology.history.last_asked_s if frozen else None
     bound_s = max_lag_s if intent.max_lag_s is None else intent.max_lag_s
     at_s = now_s if asked_until_s is None else asked_until_s

@@ -38,6 +38,8 @@ class NodeState:
     """Since when every sample of the present primary has shown it among the standbys; None: the last did not."""
     standing: Standing = TRUSTED
     """What became of it on account of its speed."""
+    is_full: bool = False
+    """It lives, but had no connection left for the last probe: what is known of it grows old."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +52,13 @@ class Topology:
     system_id: int | None = None
     """The cluster that this fleet is: learned once, from a primary, and kept."""
     highest_timeline: int = 0
+    """The highest that a primary of this cluster was on, or that a standby of it was proven to follow."""
     primary_name: str | None = None
-    """The node that takes writes; None when we know none that answers."""
+    """The node that is read as the primary; None when we know none that answers."""
+    incumbent_name: str | None = None
+    """The last primary on the highest timeline, also while it is away."""
     is_split: bool = False
-    """Two servers take writes on the highest timeline: to be on it proves nothing."""
+    """Two servers claim to be the primary on the highest timeline: to be on it proves nothing."""
     panic_share: float = 0.5
     """When fewer than this part of the replicas would serve, those that were ejected serve as well."""
 
@@ -66,8 +71,18 @@ class Topology:
 
     @property
     def primary(self) -> NodeState | None:
-        """The node that takes writes; None when we know none that answers."""
+        """The node that is read as the primary; None when we know none that answers."""
         return self.node(self.primary_name) if self.primary_name else None
+
+    @property
+    def writer_name(self) -> str | None:
+        """The node that takes new writes: the primary, unless another server claims to be it too."""
+        return None if self.is_split else self.primary_name
+
+    @property
+    def fenced(self) -> frozenset[str]:
+        """The nodes that were primaries of this cluster when last seen, on a timeline that is over."""
+        return frozenset(n.name for n in self.nodes if _is_fenced(n, self.system_id, self.highest_timeline))
 
     @property
     def replicas(self) -> tuple[NodeState, ...]:
@@ -81,7 +96,8 @@ class Topology:
             return self
         if node.observation and seen.asked_s < node.observation.asked_s:
             return self
-        known = replace(node, observation=seen, trouble=None, timeline=self._timeline_of(node, seen))
+        timeline = self._timeline_of(node, seen)
+        known = replace(node, observation=seen, trouble=None, timeline=timeline, is_full=False)
         return self._with(known)._settle(name)
 
     def fail(self, name: str, trouble: Trouble) -> Topology:
@@ -94,6 +110,17 @@ class Topology:
     def stand(self, name: str, standing: Standing) -> Topology:
         """What became of a node on account of its speed."""
         return self._with(replace(self.node(name), standing=standing))
+
+    def fill(self, name: str) -> Topology:
+        """A probe found that the node lives, and had no connection left for it."""
+        return self._with(replace(self.node(name), is_full=True))
+
+    def accept(self, system_id: int) -> Topology:
+        """From now on this fleet is that cluster. What was believed of the old one is forgotten."""
+        nodes = tuple(replace(n, timeline=_timeline(n) or None, fed_since_s=None) for n in self.nodes)
+        fresh = Topology(nodes, self.use_replicas, system_id=system_id, panic_share=self.panic_share)
+        topology = fresh._settle("")
+        return topology if topology.primary_name is None else topology._settle(topology.primary_name)
 
     def _with(self, changed: NodeState) -> Topology:
         return replace(self, nodes=tuple(changed if n.name == changed.name else n for n in self.nodes))
@@ -114,16 +141,19 @@ class Topology:
     def _settle(self, changed: str) -> Topology:
         """Draw what follows from the nodes: which cluster, which primary, and its history."""
         system_id = self.system_id if self.system_id is not None else _cluster_of(self.nodes)
-        ours = [n for n in self.nodes if _writable(n, system_id)]
-        highest = max([self.highest_timeline, *(_timeline(n) for n in ours)])
-        rivals = [n for n in ours if _timeline(n) == highest]
-        primary = _elect(rivals, self.primary_name)
+        highest = max(self.highest_timeline, *(_proven_timeline(n, system_id) for n in self.nodes))
+        claims = [n for n in self.nodes if _claims(n, system_id, highest)]
+        incumbent = next((n for n in claims if n.name == self.incumbent_name), None)
+        rivals = [n for n in claims if not n.trouble or n is incumbent]
+        primary = _elect([n for n in rivals if not n.trouble], incumbent)
+        heir = primary or incumbent
         settled = replace(
             self,
             system_id=system_id,
             highest_timeline=highest,
             primary_name=primary.name if primary else None,
-            is_split=len({_server(n.observation) for n in rivals if n.observation}) > 1,
+            incumbent_name=heir.name if heir else None,
+            is_split=_is_split(rivals),
         )
         if primary and primary.name == changed and primary.observation:
             return settled._sampled(primary.observation)
@@ -143,19 +173,39 @@ class Topology:
         return replace(self, history=history, nodes=tuple(fed))
 
 
-def _writable(node: NodeState, system_id: int | None) -> bool:
+def _is_fenced(node: NodeState, system_id: int | None, timeline: int) -> bool:
     seen = node.observation
-    return seen is not None and not node.trouble and seen.role is Role.PRIMARY and seen.system_id == system_id
+    if seen is None or seen.role is not Role.PRIMARY:
+        return False
+    return seen.system_id == system_id and (seen.timeline or 0) < timeline
+
+
+def _claims(node: NodeState, system_id: int | None, timeline: int) -> bool:
+    """Whether it was a primary of this cluster on this timeline when it was last seen."""
+    seen = node.observation
+    if seen is None or seen.role is not Role.PRIMARY:
+        return False
+    return seen.system_id == system_id and (seen.timeline or 0) == timeline
+
+
+def _proven_timeline(node: NodeState, system_id: int | None) -> int:
+    """The timeline of a node of this cluster, a standby's too: where one follows, somebody was promoted. 0: unknown."""
+    seen = node.observation
+    return (seen and seen.system_id == system_id and node.timeline) or 0
 
 
 def _timeline(node: NodeState) -> int:
     return (node.observation and node.observation.timeline) or 0
 
 
-def _elect(candidates: list[NodeState], incumbent: str | None) -> NodeState | None:
-    """Of two primaries on one timeline the one that we already write to stays, by the first of its names."""
-    kept = next((node for node in candidates if node.name == incumbent), None)
-    same = [node for node in candidates if kept is None or _is_same_server(node, kept)]
+def _is_split(rivals: list[NodeState]) -> bool:
+    """Whether these are several servers. That one of them does not answer ends nothing: it has not yielded."""
+    return len({_server(n.observation) for n in rivals if n.observation}) > 1
+
+
+def _elect(answering: list[NodeState], incumbent: NodeState | None) -> NodeState | None:
+    """The server that we already write to stays, by the first of its names; none takes its place while it claims it."""
+    same = [node for node in answering if incumbent is None or _is_same_server(node, incumbent)]
     return next(iter(same), None)
 
 

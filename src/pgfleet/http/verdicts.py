@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from pgfleet.core.health import Status, is_healthy, replica_status
 from pgfleet.core.intent import PLAIN
-from pgfleet.core.node import UNPROVEN, Reason, Role
+from pgfleet.core.node import UNPROVEN, Reason
 from pgfleet.core.plan import lag_s, plan_read
+from pgfleet.core.succession import why_no_writes
 from pgfleet.core.topology import NodeState, Topology
 
 LAG = "^[0-9]{1,9}(kB|MB|GB|ms|s|m)$"
@@ -33,9 +34,9 @@ Question = Callable[[Topology, NodeState], Verdict]
 
 def is_primary(topology: Topology, node: NodeState) -> Verdict:
     """Whether this node takes writes."""
-    if node.name == topology.primary_name:
+    if node.name == topology.writer_name:
         return Verdict(True, "primary")
-    return _no(_why_no_primary(topology, node))
+    return _no(why_no_writes(topology, node))
 
 
 def takes_reads(
@@ -63,17 +64,6 @@ def of_any(topology: Topology, question: Question, otherwise: str) -> Verdict:
 
 def _no(reason: Reason) -> Verdict:
     return Verdict(False, reason.name.lower(), reason in UNPROVEN)
-
-
-def _why_no_primary(topology: Topology, node: NodeState) -> Reason:
-    if node.trouble:
-        return node.trouble.reason
-    if node.observation is None:
-        return Reason.NOT_PROBED if topology.use_replicas else Reason.REPLICAS_DISABLED
-    if node.observation.role is Role.REPLICA:
-        return Reason.IN_RECOVERY
-    foreign = node.observation.system_id != topology.system_id
-    return Reason.FOREIGN_CLUSTER if foreign else Reason.FENCED
 
 
 def _is_within(topology: Topology, node: NodeState, lag: str) -> bool:
