@@ -14,10 +14,12 @@ if TYPE_CHECKING:
         DriverMissing,
         LeaseTimeout,
         LocalFleetError,
+        OutcomeUnknown,
         PgfleetError,
         PrimaryUnavailable,
         ReadTimeout,
         RouterClosed,
+        SplitBrain,
     )
     from pgfleet.router import ReplicaRouter
     from pgfleet.settings import Dsn, NodeSettings, Secret, Settings
@@ -33,6 +35,7 @@ _HOMES = {
     "LeaseTimeout": "errors",
     "LocalFleetError": "errors",
     "NodeSettings": "settings",
+    "OutcomeUnknown": "errors",
     "PgfleetError": "errors",
     "PrimaryUnavailable": "errors",
     "ReadTimeout": "errors",
@@ -40,6 +43,7 @@ _HOMES = {
     "RouterClosed": "errors",
     "Secret": "settings",
     "Settings": "settings",
+    "SplitBrain": "errors",
     "Topology": "core.topology",
 }
 
@@ -52,6 +56,7 @@ __all__ = [
     "LeaseTimeout",
     "LocalFleetError",
     "NodeSettings",
+    "OutcomeUnknown",
     "PgfleetError",
     "PrimaryUnavailable",
     "ReadTimeout",
@@ -59,6 +64,7 @@ __all__ = [
     "RouterClosed",
     "Secret",
     "Settings",
+    "SplitBrain",
     "Topology",
     "__version__",
 ]

@@ -33,7 +33,15 @@ class ConfigurationError(PgfleetError, ValueError):
 
 
 class PrimaryUnavailable(PgfleetError, ConnectionError):
-    """No primary takes connections now. The statement was not sent: it is safe to try again."""
+    """No primary takes writes now. Nothing was sent, or it is surely not committed: it is safe to try again."""
+
+
+class SplitBrain(PgfleetError, ConnectionError):
+    """Two servers claim to be the primary of one timeline. Nothing is written until one yields; nothing was sent."""
+
+
+class OutcomeUnknown(PgfleetError, ConnectionError):
+    """The connection was lost while the primary may have been committing: the write is done, or it is not."""
 
 
 class LeaseTimeout(PgfleetError, TimeoutError):

@@ -10,6 +10,8 @@ from pgfleet.errors import ConfigurationError, PgfleetError
 BUILTINS = {
     "ConfigurationError": ValueError,
     "PrimaryUnavailable": ConnectionError,
+    "SplitBrain": ConnectionError,
+    "OutcomeUnknown": ConnectionError,
     "LeaseTimeout": TimeoutError,
     "ReadTimeout": TimeoutError,
     "RouterClosed": RuntimeError,

@@ -5,9 +5,17 @@ from math import inf
 import pytest
 
 from pgfleet.core.node import Observation, Reason
-from pgfleet.core.schedule import MISCONFIGURED_RETRY_S, RETRY_S, Pace, attempts_call_for_a_probe
+from pgfleet.core.schedule import (
+    MISCONFIGURED_RETRY_S,
+    RETRY_S,
+    SEARCH_LASTS_S,
+    SEARCH_RETRY_S,
+    Pace,
+    Search,
+    attempts_call_for_a_probe,
+)
 from pgfleet.core.topology import NodeState
-from tests.unit.core.observations import down, saw_primary, saw_replica
+from tests.unit.core.observations import down, fleet, saw_primary, saw_replica
 
 PRIMARY, REPLICA = saw_primary(10.0, 500), saw_replica(10.0, 500)
 
@@ -67,3 +75,39 @@ def test_an_attempt_asks_once_it_is_long_under_way_and_then_at_an_easy_pace() ->
 def test_the_next_attempt_to_grow_long_asks_by_itself() -> None:
     assert asks([0.0, 0.5], 1.5) == [0.25, 0.75]
     assert asks([n / 8 for n in range(20)], 1.0) == [0.25, 0.5, 0.75, 1.0], "but not at every sweep"
+
+
+# the search for a primary
+
+
+@pytest.mark.parametrize(
+    ("seen", "reason", "next_s"),
+    [
+        (REPLICA, None, SEARCH_RETRY_S),
+        (PRIMARY, None, SEARCH_RETRY_S),
+        (REPLICA, Reason.UNREACHABLE, SEARCH_RETRY_S),
+        (REPLICA, Reason.MISCONFIGURED, MISCONFIGURED_RETRY_S),
+    ],
+)
+def test_the_next_look_while_the_primary_is_searched_for(
+    seen: Observation, reason: Reason | None, next_s: float
+) -> None:
+    node = NodeState("a", observation=seen, trouble=down(10.0, reason) if reason else None)
+    assert Pace(30.0, 10.0).next_probe_s(node, False, searching=True) == next_s
+
+
+def test_a_search_goes_on_while_somebody_waits_and_for_a_while_when_nobody_does() -> None:
+    without = fleet(1)
+    assert not Search().is_on(without, 0, 10.0), "nobody writes"
+    assert Search().is_on(without, 1, 10.0)
+    assert Search(10.0).is_on(without, 0, 10.0 + SEARCH_LASTS_S - 0.1)
+    assert not Search(10.0).is_on(without, 0, 10.0 + SEARCH_LASTS_S)
+    assert Search(10.0).is_on(without, 1, 10.0 + SEARCH_LASTS_S)
+
+
+def test_a_search_ends_with_a_primary_that_answered_since_the_failure() -> None:
+    with_primary = fleet(1).observe("primary", saw_primary(10.0, 500))
+    assert not Search(9.0).is_on(with_primary, 1, 10.5)
+    assert Search(10.1).is_on(with_primary, 0, 10.5), "what it was before, it may no longer be"
+    split = with_primary.observe("replica-1", saw_primary(10.2, 500, incarnation="rival"))
+    assert Search(9.0).is_on(split, 1, 10.5)
