@@ -61,6 +61,15 @@ class FakeConnector:
     def is_idle(self, conn: FakeConnection) -> bool:
         return True
 
+    def is_gone(self, conn: FakeConnection) -> bool:
+        return False
+
+    def lost_with(self, conn: FakeConnection, error: BaseException) -> bool:
+        return False
+
+    def may_have_committed(self, transaction: FakeConnection) -> bool:
+        return False
+
     def fault(self, error: BaseException) -> Fault | None:
         return None
 

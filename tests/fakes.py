@@ -355,6 +355,8 @@ class FakeConnector:
 
     async def commit(self, conn: FakeConnection) -> None:
         self._note("commit")
+        if happens := self.server.answers.pop("commit", None):
+            happens()
         await self._say(conn)
         conn.in_transaction = False
 
@@ -386,6 +388,15 @@ class FakeConnector:
 
     def is_idle(self, conn: FakeConnection) -> bool:
         return conn.alive and not conn.in_transaction
+
+    def is_gone(self, conn: FakeConnection) -> bool:
+        return not conn.alive
+
+    def lost_with(self, conn: FakeConnection, error: BaseException) -> bool:
+        return isinstance(error, FakeError) and error.fault.lost
+
+    def may_have_committed(self, transaction: FakeConnection) -> bool:
+        return False
 
     def fault(self, error: BaseException) -> Fault | None:
         return error.fault if isinstance(error, FakeError) else None

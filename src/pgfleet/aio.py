@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, overload
 
 from pgfleet.assembly import Connect
 from pgfleet.core.intent import PLAIN, ReadIntent
-from pgfleet.engine import Engine, Transaction
+from pgfleet.engine import Engine
 from pgfleet.face import Face
 from pgfleet.pool import Pooled
 from pgfleet.runtimes import TaskRuntime
+from pgfleet.transactions import Transaction
 
 if TYPE_CHECKING:
     import asyncpg

@@ -67,7 +67,7 @@ def _admission(
     async def admit(conn: C) -> None:
         seen: Observation = await observe(pool.connector, conn, runtime)
         board.observe(name, seen)
-        if writes and board.topology.primary_name != name:
+        if writes and board.topology.writer_name != name:
             raise NotPrimary(f"{name} is no longer the primary")
 
     return admit

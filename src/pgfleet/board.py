@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from math import inf
@@ -18,12 +18,14 @@ from pgfleet.core.intent import PLAIN, ReadIntent
 from pgfleet.core.latency import Answers
 from pgfleet.core.node import Observation, Reason
 from pgfleet.core.plan import Plan, plan_read
+from pgfleet.core.succession import why_no_writes
 from pgfleet.core.topology import NodeState, Topology, Trouble
 from pgfleet.core.watermark import WriteMarks
 from pgfleet.pool import Pool
-from pgfleet.ports import Connector, Runtime
+from pgfleet.ports import Connector, Runtime, Signal
 from pgfleet.settings import Settings
 from pgfleet.turns import queue, turns
+from pgfleet.vacancy import Vacancy
 
 C = TypeVar("C")
 MIN_PROBES = 3
@@ -83,6 +85,7 @@ class Board(Generic[C]):
         self.settings = settings
         self.nodes = {node.name: node for node in nodes}
         self.marks = WriteMarks()
+        self.vacancy = Vacancy(runtime)
         self._runtime = runtime
         self._lock = runtime.lock()
         weights = {replica.name: replica.weight for replica in settings.replicas}
@@ -113,11 +116,13 @@ class Board(Generic[C]):
             if topology is self.topology:
                 return  # it says nothing that we do not know better
             new = before.observation is None and self._runtime.clock() >= self._all_begin_until_s
+            newly_fenced = topology.fenced - self.topology.fenced
             reborn = before.observation is not None and before.observation.incarnation != seen.incarnation
             begins = new or reborn or before.trouble
             self.topology = topology.stand(name, returning(before.standing)) if begins else topology
             if before.trouble or reborn:
                 self._drain(name)
+            self._fence(newly_fenced)
             self.nodes[name].shutdowns = 0
             self._publish()
 
@@ -132,6 +137,22 @@ class Board(Generic[C]):
             self._drain(name)
             for pool in self.nodes[name].pools:
                 pool.send_away()
+
+    def full(self, name: str) -> None:
+        """A probe found the node alive, and without a connection left for it."""
+        with self._lock:
+            self.topology = self.topology.fill(name)
+            self._publish()
+
+    def accept_cluster(self, system_id: int) -> None:
+        """Take this cluster for ours from now on. Whoever still writes to another one is cut."""
+        with self._lock:
+            seen = {node.name: node.observation for node in self.topology.nodes}
+            self.topology = self.topology.accept(system_id)
+            for name in self.nodes:
+                self._drain(name)
+            self._fence(frozenset(name for name, saw in seen.items() if saw and saw.system_id != system_id))
+            self._publish()
 
     def give_up(self, name: str) -> None:
         """A probe has confirmed that the node does not answer: cut the statements that can run elsewhere."""
@@ -167,7 +188,37 @@ class Board(Generic[C]):
         for pool in self.nodes[name].pools:
             pool.drain()
 
+    def _fence(self, names: Iterable[str]) -> None:
+        """These were primaries, and are none of ours any more."""
+        for name in names:
+            logger.warning(
+                "%s is fenced: it %s", name, why_no_writes(self.topology, self.topology.node(name))
+            )
+            self._drain(name)
+            self.nodes[name].writes.fence()
+
     # who writes
+
+    def failed_write(self) -> None:
+        """A write met a server that is no primary, or none at all: the search for one begins, or goes on."""
+        with self._lock:
+            self.vacancy.report_failure()
+
+    def await_writer(self) -> Signal:
+        """A signal that is set as soon as there is a node to write to. To be given back to `stop_waiting`."""
+        with self._lock:
+            signal = self.vacancy.join()
+            self._fill_vacancy()
+            return signal
+
+    def stop_waiting(self, signal: Signal) -> None:
+        """Nobody waits for this signal any more."""
+        with self._lock:
+            self.vacancy.leave(signal)
+
+    def _fill_vacancy(self) -> None:
+        if self.topology.writer_name is not None:
+            self.vacancy.fill()
 
     def begin_write(self, org_id: Hashable) -> int:
         """A write lease of this org opens; its slot, to end it with."""
@@ -202,6 +253,7 @@ class Board(Generic[C]):
 
     def _publish(self) -> None:
         """Make the routing table anew. Replicas that stay the same keep their place in the round."""
+        self._fill_vacancy()
         plan = plan_read(self.topology, PLAIN, self.settings.max_lag_s, self._runtime.clock())
         if not plan.replicas:
             self.table = self._fallback_table(plan)

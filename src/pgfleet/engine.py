@@ -1,20 +1,20 @@
-"""What callers do with connections: transactions, and reads that can run again elsewhere.
+"""What callers do with connections: transactions and, here, reads that can run again elsewhere.
 
 Each procedure stands here once, for tasks and for threads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from pgfleet.core.intent import ReadIntent
 from pgfleet.core.statement import leaves_session_alone
 from pgfleet.errors import ReadTimeout
-from pgfleet.lender import CANDIDATE_SLICE_S, REFRESH_TIMEOUT_S, Lease, Lender
+from pgfleet.lender import CANDIDATE_SLICE_S, REFRESH_TIMEOUT_S
 from pgfleet.pool import Pooled
+from pgfleet.transactions import Transactions
 
 C = TypeVar("C")
 T = TypeVar("T")
@@ -23,18 +23,7 @@ START_TIMEOUT_S = 2.0
 STOP_TIMEOUT_S = 2.0
 
 
-@dataclass(slots=True)
-class Transaction(Generic[C]):
-    """A lease with a transaction of ours around it."""
-
-    pooled: Pooled[C]
-    handle: Any
-    """What the connector needs to end the transaction; None: the driver's autocommit."""
-    mark: int | None = None
-    """The slot of the org that writes."""
-
-
-class Engine(Lender[C]):
+class Engine(Transactions[C]):
     """Uses connections, and gives them back whatever happens."""
 
     # life
@@ -52,75 +41,6 @@ class Engine(Lender[C]):
             for pool in node.pools:
                 await pool.close()
         await self._runtime.close(STOP_TIMEOUT_S)
-
-    # transactions
-
-    async def open_write(
-        self, transaction: bool | None, timeout_s: float | None, org_id: Hashable
-    ) -> Transaction[C]:
-        """A connection of the primary; `transaction` None: as the driver does by itself.
-
-        From now until it ends the org counts as writing. Raises LeaseTimeout, PrimaryUnavailable, RouterClosed.
-        """
-        mark = None if org_id is None else self.board.begin_write(org_id)
-        try:
-            pooled = await self.borrow_primary(self.lease_deadline_s(timeout_s))
-            return await self._begin(pooled, transaction, mark)
-        except BaseException:
-            self._end_mark(mark)
-            raise
-
-    async def end_write(self, lease: Transaction[C], error: BaseException | None) -> None:
-        """Commit, or roll back after an error; then take the connection back."""
-        try:
-            await self._end(lease, error, "write")
-        finally:
-            self._end_mark(lease.mark)
-
-    async def open_read(self, intent: ReadIntent, timeout_s: float | None) -> Transaction[C]:
-        """A read inside one REPEATABLE READ READ ONLY transaction."""
-        pooled = self.take(intent) or await self.borrow(intent, self.lease_deadline_s(timeout_s))
-        return Transaction(
-            pooled, await self._guarded(pooled, pooled.pool.connector.begin(pooled.raw, read_only=True))
-        )
-
-    async def end_read(self, lease: Transaction[C], error: BaseException | None) -> None:
-        """End the read's transaction, and take the connection back."""
-        await self._end(lease, error, "read")
-
-    async def _begin(self, pooled: Pooled[C], transaction: bool | None, mark: int | None) -> Transaction[C]:
-        connector = pooled.pool.connector
-        if transaction is None:
-            transaction = connector.transactional
-        if not transaction:
-            return Transaction(pooled, None, mark)
-        return Transaction(
-            pooled, await self._guarded(pooled, connector.begin(pooled.raw, read_only=False)), mark
-        )
-
-    async def _guarded(self, pooled: Pooled[C], step: Awaitable[T]) -> T:
-        """A step of ours on a connection that is lent: it fails with the connection."""
-        try:
-            return await step
-        except BaseException as error:
-            await self.give_back(pooled, error)
-            raise
-
-    async def _end(self, lease: Transaction[C], error: BaseException | None, kind: Lease) -> None:
-        connector = lease.pooled.pool.connector
-        if lease.handle is not None:
-            try:
-                await (connector.commit(lease.handle) if error is None else connector.rollback(lease.handle))
-            except BaseException as failed:
-                await self.give_back(lease.pooled, error or failed, kind)
-                if error is None or not isinstance(failed, Exception):
-                    raise
-                return
-        await self.give_back(lease.pooled, error, kind)
-
-    def _end_mark(self, mark: int | None) -> None:
-        if mark is not None:
-            self.board.end_write(mark)
 
     # one statement, or one function, that can run again elsewhere
 
@@ -161,17 +81,6 @@ class Engine(Lender[C]):
             return await work(pooled.raw)
 
         return await self._attempts(run, intent, timeout_s, False)
-
-    async def execute(self, sql: str, args: Sequence[Any], timeout_s: float | None, org_id: Hashable) -> str:
-        """One statement on the primary, never sent twice; the server's command tag."""
-        lease = await self.open_write(None, timeout_s, org_id)
-        try:
-            tag = await lease.pooled.pool.connector.execute(lease.pooled.raw, sql, args)
-        except BaseException as error:
-            await self.end_write(lease, error)
-            raise
-        await self.end_write(lease, None)
-        return tag
 
     async def _attempts(
         self,

@@ -12,7 +12,7 @@ from pgfleet.core.intent import PLAIN, ReadIntent
 from pgfleet.core.report import PoolStats
 from pgfleet.core.topology import Topology
 from pgfleet.engine import Engine
-from pgfleet.errors import DriverMissing, RouterClosed
+from pgfleet.errors import ConfigurationError, DriverMissing, RouterClosed
 from pgfleet.ports import Runtime
 from pgfleet.settings import Settings
 
@@ -67,6 +67,25 @@ class Face(Generic[C]):
         board = self.engine.board
         plan = board.plan(self._intent(org_id, prefer_replica, max_lag_s))
         return explain(board.topology, plan, board.now_s())
+
+    def accept_cluster(self, system_id: int) -> None:
+        """Use the cluster of this system identifier from now on, as after a move to servers made anew.
+
+        What was believed of the old cluster is forgotten, and every connection to it ends: writes in progress on it
+        are cut. Accepting the present cluster again does nothing. Raises ConfigurationError when no node is known to
+        be of that cluster.
+        """
+        board = self.engine.board
+        if system_id == board.topology.system_id:
+            return
+        said = {n.name: n.observation.system_id for n in board.topology.nodes if n.observation}
+        if system_id not in said.values():
+            told = ", ".join(f"{name} {known}" for name, known in said.items()) or "no node has answered"
+            raise ConfigurationError(
+                (f"no node is of the cluster {system_id}: {told}",),
+                "Give the system_identifier of pg_control_system() on the new primary.",
+            )
+        board.accept_cluster(system_id)
 
     def pool_stats(self) -> dict[str, tuple[PoolStats, PoolStats]]:
         """For each node the figures of its pool for reads and of its pool for writes."""

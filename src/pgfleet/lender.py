@@ -11,8 +11,9 @@ from pgfleet.core.failure import CONSEQUENCES, Consequence, Phase, Verdict, clas
 from pgfleet.core.intent import PLAIN, ReadIntent
 from pgfleet.core.node import UNPROVEN, Reason, Role
 from pgfleet.core.plan import Plan, lag_s
+from pgfleet.core.succession import is_hopeless
 from pgfleet.errors import LeaseTimeout, PgfleetError, PrimaryUnavailable, RouterClosed
-from pgfleet.faults import NotPrimary, first_line, network_fault
+from pgfleet.faults import first_line, network_fault
 from pgfleet.pool import Pool, PoolClosed, Pooled, PoolTimeout
 from pgfleet.ports import Runtime, Watcher
 
@@ -102,7 +103,9 @@ class Lender(Generic[C]):
                 if pooled := await self._try(node, intent, deadline_s, round_):
                     return pooled
             if not round_.busy or self._clock() >= deadline_s:
-                raise self._nobody(round_, plan)
+                if self._may_do_without(intent) or not await self.await_writer(deadline_s):
+                    raise self._nobody(round_, plan)
+                continue
             await self._runtime.signal().wait(BUSY_PAUSE_S)
 
     async def _try(
@@ -181,37 +184,31 @@ class Lender(Generic[C]):
         for name in names:
             self._watcher.ask(name)
 
-    # a connection to write with
+    # while there is no primary
 
-    async def borrow_primary(self, deadline_s: float) -> Pooled[C]:
-        """A connection of the primary that takes writes. Raises LeaseTimeout, PrimaryUnavailable, RouterClosed."""
-        node = await self._primary()
-        try:
-            pooled = await node.writes.acquire(deadline_s)
-        except PoolTimeout:
-            is_primary = self.board.topology.primary_name == node.name
-            raise self._nobody(_Round(busy=is_primary), self.board.plan(PLAIN)) from None
-        except NotPrimary as error:
-            raise self._no_primary(str(error)) from None
-        except PoolClosed:
-            raise RouterClosed from None
-        except Exception as error:
-            verdict = self.met(node, error, Phase.CONNECT, "write")
-            if verdict is None:
-                raise
-            raise self._no_primary(first_line(error)) from error
-        node.writes.leases += 1
-        return pooled
+    def _may_do_without(self, intent: ReadIntent) -> bool:
+        """Whether waiting for a primary is not what this read wants, or would not help."""
+        return intent.prefer_replica or self.board.topology.primary_name is not None
 
-    async def _primary(self) -> Node[C]:
-        """The node that takes writes; when none is known, all are asked once."""
-        self._check_open()
-        if self.board.topology.primary_name is None:
+    async def await_writer(self, deadline_s: float) -> bool:
+        """Wait for a primary that takes writes, with all nodes asked in a hurry; False when none came in time."""
+        if is_hopeless(self.board.topology):
             await self._watcher.refresh(tuple(self.board.nodes), REFRESH_TIMEOUT_S)
-        name = self.board.topology.primary_name
-        if name is None:
-            raise self._no_primary("")
-        return self.board.nodes[name]
+            if is_hopeless(self.board.topology):
+                return False
+        self._search()
+        came = self.board.await_writer()
+        try:
+            return await came.wait(max(0.0, deadline_s - self._clock()))
+        finally:
+            self.board.stop_waiting(came)
+
+    def _search(self) -> None:
+        """A write has failed: have all nodes asked, and in a hurry until one of them is the primary."""
+        goes_on = self.board.vacancy.is_searched(self.board.topology)
+        self.board.failed_write()
+        if not goes_on:
+            self._ask_all(tuple(self.board.nodes))
 
     # giving back
 
@@ -236,7 +233,9 @@ class Lender(Generic[C]):
         connector = pooled.pool.connector
         if not isinstance(error, Exception):
             return _DROP  # cancelled in mid-statement: what is still on the wire would meet the next borrower
-        verdict = self.met(self.node_of(pooled), error, Phase.STATEMENT, lease, ours=pooled.timed_out)
+        verdict = self.met(
+            self.node_of(pooled), error, Phase.STATEMENT, lease, ours=pooled.timed_out or pooled.fenced
+        )
         if verdict is None:
             return _KEEP
         if verdict is Verdict.READ_ONLY:
@@ -258,16 +257,18 @@ class Lender(Generic[C]):
         seen = self.board.topology.node(node.name).observation
         in_recovery = seen is not None and seen.role is Role.REPLICA
         verdict = classify(replace(fault, ours=ours), phase, lease=lease, in_recovery=in_recovery)
-        self._act(node.name, verdict, first_line(error))
+        self._act(node.name, verdict, lease, first_line(error))
         return verdict
 
-    def _act(self, name: str, verdict: Verdict, detail: str) -> None:
+    def _act(self, name: str, verdict: Verdict, lease: Lease, detail: str) -> None:
         consequence = CONSEQUENCES[verdict]
         if consequence.suspect or (consequence.strike and self.board.shut_down(name) > 1):
             reason = Reason.MISCONFIGURED if verdict is Verdict.CONFIG else Reason.UNREACHABLE
             self.board.fail(name, reason, detail)
         if consequence.probe:
             self._watcher.ask(name)
+        if consequence.probe and lease == "write":
+            self._search()
 
     def node_of(self, pooled: Pooled[C]) -> Node[C]:
         """Whose connection this is."""
@@ -288,14 +289,17 @@ class Lender(Generic[C]):
 
     def _nobody(self, round_: _Round, plan: Plan) -> PgfleetError:
         if round_.busy:
-            return LeaseTimeout(
-                f"no connection became free in time (at most {self.board.settings.connection_timeout_s:g} s)",
-                "All pools are in use: raise DB_MAX_CONNECTIONS or READ_REPLICA_<n>_MAX_CONNECTIONS, "
-                "or hold leases for a shorter time.",
-            )
+            return self._no_connection()
         error = self._no_primary(first_line(round_.last_error) if round_.last_error else "", plan)
         error.__cause__ = round_.last_error
         return error
+
+    def _no_connection(self) -> LeaseTimeout:
+        return LeaseTimeout(
+            f"no connection became free in time (at most {self.board.settings.connection_timeout_s:g} s)",
+            "All pools are in use: raise DB_MAX_CONNECTIONS or READ_REPLICA_<n>_MAX_CONNECTIONS, "
+            "or hold leases for a shorter time.",
+        )
 
     def _no_primary(self, detail: str, plan: Plan | None = None) -> PrimaryUnavailable:
         """`plan`: the one of a read, for which no replica would do either."""

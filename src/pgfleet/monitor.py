@@ -167,10 +167,13 @@ class Monitor(Generic[C]):
             await self._probe(watch)
             for asker in askers:
                 asker.set()
-            await watch.rest(
-                self._pace.next_probe_s(self._board.topology.node(name), name in self._unproven())
-            )
+            await watch.rest(self._next_probe_s(name))
         await watch.close()
+
+    def _next_probe_s(self, name: str) -> float:
+        topology = self._board.topology
+        searching = self._board.vacancy.is_searched(topology)
+        return self._pace.next_probe_s(topology.node(name), name in self._unproven(), searching)
 
     async def _probe(self, watch: Watch[C]) -> None:
         """Look once, and again at once after a failure: only two in a row condemn a node that was well."""
@@ -189,7 +192,8 @@ class Monitor(Generic[C]):
     def _condemn(self, node: Node[C], error: Exception) -> None:
         reason = probe_reason(node.prober.fault(error) or network_fault(error))
         if reason is Reason.BUSY and self._board.topology.node(node.name).observation:
-            return  # it lives; what we know of it grows old by itself
+            self._board.full(node.name)  # it lives; what we know of it grows old by itself
+            return
         self._board.fail(node.name, reason, first_line(error))
         self._board.give_up(node.name)
 
@@ -215,5 +219,5 @@ class Monitor(Generic[C]):
         state = self._board.topology.node(node.name)
         if state.trouble or state.observation is None:
             return False
-        writable = node.name == self._board.topology.primary_name
+        writable = node.name == self._board.topology.writer_name
         return writable if pool is node.writes else True

@@ -54,7 +54,9 @@ class PoolLimits:
 class Pooled(Generic[C]):
     """One connection of a pool."""
 
-    __slots__ = ("condemned", "idle_since_s", "lent_s", "opened_s", "pool", "raw", "replayable", "timed_out")
+    __slots__ = (
+        "condemned", "fenced", "idle_since_s", "lent_s", "opened_s", "pool", "raw", "replayable", "timed_out",
+    )  # fmt: skip
 
     def __init__(self, raw: C, pool: Pool[C], opened_s: float) -> None:
         self.raw = raw
@@ -69,6 +71,8 @@ class Pooled(Generic[C]):
         """The statement under way can be run again elsewhere, so it is cut when the node is given up."""
         self.timed_out = False
         """Severed because the caller's time was over."""
+        self.fenced = False
+        """Severed because its node is no longer the primary."""
 
 
 class _Waiter(Generic[C]):
@@ -242,6 +246,13 @@ class Pool(Generic[C]):
         for pooled in list(self._busy):
             if pooled.replayable:
                 self.sever(pooled)
+
+    def fence(self) -> None:
+        """Cut every lent connection, and send those in line away: nothing is written here any more."""
+        for pooled in list(self._busy):
+            pooled.fenced = True
+            self.sever(pooled)
+        self.send_away()
 
     def sever(self, pooled: Pooled[C]) -> None:
         """Cut a lent connection: whoever waits on it fails at once."""

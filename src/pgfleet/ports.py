@@ -57,6 +57,15 @@ class Connector(Protocol[C]):
     def is_idle(self, conn: C) -> bool:
         """Whether the connection is alive, as far as can be told without asking the server, and in no transaction."""
 
+    def is_gone(self, conn: C) -> bool:
+        """Whether the connection is known to be lost, without asking the server. It may be in a transaction."""
+
+    def lost_with(self, conn: C, error: BaseException) -> bool:
+        """Whether this is the driver's word that the connection is lost."""
+
+    def may_have_committed(self, transaction: Any) -> bool:
+        """Whether the caller may have ended what `begin` returned by himself, as far as the driver shows."""
+
     def fault(self, error: BaseException) -> Fault | None:
         """What a driver's exception means; None when it is no error of the driver or the network."""
 

@@ -77,6 +77,15 @@ class Server:
     def is_idle(self, conn: Session) -> bool:
         return conn.alive
 
+    def is_gone(self, conn: Session) -> bool:
+        return not conn.alive
+
+    def lost_with(self, conn: Session, error: BaseException) -> bool:
+        raise NotImplementedError
+
+    def may_have_committed(self, transaction: Any) -> bool:
+        raise NotImplementedError
+
     def fault(self, error: BaseException) -> Fault | None:
         return None
 

@@ -11,12 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgfleet import LeaseTimeout, PgfleetError, PrimaryUnavailable, ReadTimeout, RouterClosed
+from pgfleet import LeaseTimeout, OutcomeUnknown, PgfleetError, PrimaryUnavailable, ReadTimeout, RouterClosed
 from pgfleet.lender import BUSY_PAUSE_S
 from tests.fakes import (
     FakeAsyncRouter,
     FakeConnection,
-    FakeError,
     FakeServer,
     World,
     dsn,
@@ -534,9 +533,9 @@ async def test_a_write_commits_and_a_failed_one_rolls_back() -> None:
 @in_virtual_time
 async def test_a_commit_that_dies_is_told_and_suspects_the_primary() -> None:
     async with fleet(0) as router:
-        with pytest.raises(Exception, match="closed the connection"):
+        with pytest.raises(OutcomeUnknown, match="closed the connection"):
             async with router.write() as conn:
-                conn.server.crash()
+                conn.server.answers["commit"] = conn.server.crash
         await settle()
         assert not router.is_healthy("primary")
         with pytest.raises(PrimaryUnavailable):
@@ -549,14 +548,19 @@ async def test_a_commit_that_dies_is_told_and_suspects_the_primary() -> None:
 @in_virtual_time
 async def test_a_statement_that_dies_under_a_write_suspects_the_primary_too() -> None:
     async with fleet(0) as router:
-        with contextlib.suppress(FakeError):
-            async with router.write() as conn:
-                conn.server.crash()
-                closed = RuntimeError("asyncpg says no more than that its connection is closed")
-                conn.server.rollback_error = conn.server.reset_error = closed
-                raise lost()
+        primary = router.world["primary"]
+        closed = RuntimeError("asyncpg says no more than that its connection is closed")
+
+        def die() -> None:
+            primary.crash()
+            primary.rollback_error = primary.reset_error = closed
+            raise lost()
+
+        with pytest.raises(PrimaryUnavailable):
+            async with router.write():
+                die()
         assert not router.is_healthy("primary")
-        conn.server.restart()
+        primary.restart()
         await pass_time(1.0)
 
 

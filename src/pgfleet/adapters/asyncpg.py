@@ -117,6 +117,19 @@ class AsyncpgConnector:
         """Alive as far as the event loop knows, and in no transaction."""
         return not conn.is_closed() and not conn.is_in_transaction()
 
+    def is_gone(self, conn: Connection) -> bool:
+        """What the event loop knows."""
+        return bool(conn.is_closed())
+
+    def lost_with(self, conn: Connection, error: BaseException) -> bool:
+        """Of a connection that was lost before the call, asyncpg says so as of any misuse of its interface."""
+        fault = self.fault(error)
+        return fault.lost if fault else isinstance(error, asyncpg.InterfaceError) and self.is_gone(conn)
+
+    def may_have_committed(self, transaction: Any) -> bool:
+        """Nobody else has it: what the caller opens inside are savepoints."""
+        return False
+
     def fault(self, error: BaseException) -> Fault | None:
         """What an error of asyncpg means. Errors that it makes itself have no severity: only the server's do.
 

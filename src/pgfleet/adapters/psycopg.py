@@ -49,6 +49,8 @@ class _Talk:
     talks = 0
     harmless = 0
     """How many of the talks came before the last moment at which the session was known to be clean."""
+    ended = False
+    """Since a transaction of ours began, the caller has committed, or opened a transaction block that commits."""
 
     @property
     def touched(self) -> bool:
@@ -69,6 +71,16 @@ class _Talk:
 class FleetConnection(_Talk, Connection[Any]):
     """`psycopg.Connection`, which knows whether its session needs cleaning."""
 
+    def commit(self) -> None:
+        """Commit."""
+        self.ended = True
+        super().commit()
+
+    def transaction(self, *args: Any, **kwargs: Any) -> Any:
+        """A block, which ends the transaction with it if it begins it."""
+        self.ended |= _is_between_transactions(self)
+        return super().transaction(*args, **kwargs)
+
     def wait(self, gen: PQGen[T], *args: Any, **kwargs: Any) -> T:
         """Talk to the server."""
         self.talks += 1
@@ -77,6 +89,16 @@ class FleetConnection(_Talk, Connection[Any]):
 
 class AsyncFleetConnection(_Talk, AsyncConnection[Any]):
     """`psycopg.AsyncConnection`, which knows whether its session needs cleaning."""
+
+    async def commit(self) -> None:
+        """Commit."""
+        self.ended = True
+        await super().commit()
+
+    def transaction(self, *args: Any, **kwargs: Any) -> Any:
+        """A block, which ends the transaction with it if it begins it."""
+        self.ended |= _is_between_transactions(self)
+        return super().transaction(*args, **kwargs)
 
     def wait(self, gen: PQGen[T], *args: Any, **kwargs: Any) -> Coroutine[Any, Any, T]:
         """Talk to the server."""
@@ -148,6 +170,25 @@ class _Common:
             return False
         return not _readable(pgconn.socket)
 
+    def is_gone(self, conn: psycopg.BaseConnection[Any]) -> bool:
+        """What has arrived says so: a server's goodbye, or the end of the connection."""
+        pgconn = conn.pgconn
+        try:
+            while pgconn.status == ConnStatus.OK and _readable(pgconn.socket):
+                pgconn.consume_input()
+        except psycopg.OperationalError:
+            return True
+        return pgconn.status != ConnStatus.OK
+
+    def lost_with(self, conn: psycopg.BaseConnection[Any], error: BaseException) -> bool:
+        """The error says all."""
+        fault = self.fault(error)
+        return fault is not None and fault.lost
+
+    def may_have_committed(self, transaction: Any) -> bool:
+        """By `conn.commit()` or by a `conn.transaction()` that began it; a COMMIT in SQL text is not seen."""
+        return bool(transaction.ended)
+
     def fault(self, error: BaseException) -> Fault | None:
         """What an error of psycopg means. libpq tells no SQLSTATE of a login that was refused."""
         if not isinstance(error, psycopg.Error):
@@ -160,6 +201,10 @@ class _Common:
         if login is not None and (login.used_password or login.needs_password):
             return Fault(refused_login=True)
         return Fault(lost=True, timed_out=isinstance(error, psycopg.errors.ConnectionTimeout))
+
+
+def _is_between_transactions(conn: psycopg.BaseConnection[Any]) -> bool:
+    return conn.pgconn.transaction_status == TransactionStatus.IDLE
 
 
 def _is_plain(conn: psycopg.BaseConnection[Any]) -> bool:
@@ -210,7 +255,7 @@ class PsycopgConnector(_Common):
         """The driver begins with the first statement."""
         if read_only:
             conn.isolation_level, conn.read_only = IsolationLevel.REPEATABLE_READ, True
-        conn.autocommit = False
+        conn.autocommit, conn.ended = False, False
         return conn
 
     async def commit(self, conn: FleetConnection) -> None:
@@ -275,6 +320,7 @@ class AsyncPsycopgConnector(_Common):
             await conn.set_isolation_level(IsolationLevel.REPEATABLE_READ)
             await conn.set_read_only(True)
         await conn.set_autocommit(False)
+        conn.ended = False
         conn.forgive(talks)
         return conn
 
