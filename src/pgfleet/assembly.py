@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from pgfleet.adapters.session import Password, SessionSettings
-from pgfleet.board import Board, Node
+from pgfleet.board import Board, Node, fallback_size
 from pgfleet.bound import Bound
 from pgfleet.core.node import Observation
 from pgfleet.engine import Engine
@@ -41,7 +41,7 @@ def _node(settings: Settings, node: NodeSettings, connect: Connect[C], runtime: 
 
     reads_dsn = settings.fallback_dsn if configured_primary and settings.fallback_dsn else node.dsn
     reads_password = None if reads_dsn is settings.fallback_dsn else node.password
-    reads_max = _fallback_size(settings) if configured_primary else node.max_connections
+    reads_max = fallback_size(settings, node.max_connections) if configured_primary else node.max_connections
     return Node(
         name=node.name,
         reads=pool(
@@ -50,13 +50,6 @@ def _node(settings: Settings, node: NodeSettings, connect: Connect[C], runtime: 
         writes=pool(node.dsn, node.password, node.max_connections, node.min_connections, False),
         prober=connect(SessionSettings(node.dsn, node.password)),
     )
-
-
-def _fallback_size(settings: Settings) -> int:
-    """How many of the primary's connections reads may take: a share while replicas serve them, all of them else."""
-    limit = settings.primary.max_connections
-    serving = settings.use_replicas and settings.replicas
-    return max(1, int(limit * settings.fallback_share)) if serving else limit
 
 
 def _admission(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from math import inf
 from typing import Any, Generic, TypeVar
@@ -117,12 +117,15 @@ class Board(Generic[C]):
                 return  # it says nothing that we do not know better
             new = before.observation is None and self._runtime.clock() >= self._all_begin_until_s
             newly_fenced = topology.fenced - self.topology.fenced
+            moved = topology.primary_name not in (None, self.topology.primary_name)
             reborn = before.observation is not None and before.observation.incarnation != seen.incarnation
             begins = new or reborn or before.trouble
             self.topology = topology.stand(name, returning(before.standing)) if begins else topology
             if before.trouble or reborn:
                 self._drain(name)
             self._fence(newly_fenced)
+            if moved:
+                self._share_out()
             self.nodes[name].shutdowns = 0
             self._publish()
 
@@ -151,6 +154,7 @@ class Board(Generic[C]):
             self.topology = self.topology.accept(system_id)
             for name in self.nodes:
                 self._drain(name)
+            self._share_out()
             self._fence(frozenset(name for name, saw in seen.items() if saw and saw.system_id != system_id))
             self._publish()
 
@@ -196,6 +200,15 @@ class Board(Generic[C]):
             )
             self._drain(name)
             self.nodes[name].writes.fence()
+
+    def _share_out(self) -> None:
+        """Whichever node is the primary keeps most of its connections for writes; every other lends all to reads."""
+        for name, node in self.nodes.items():
+            limit, reads = node.writes.limits.max_size, node.reads
+            share = fallback_size(self.settings, limit) if name == self.topology.primary_name else limit
+            if share < reads.limits.max_size:
+                reads.drain()
+            reads.limits = replace(reads.limits, max_size=share)
 
     # who writes
 
@@ -303,6 +316,12 @@ class Board(Generic[C]):
             self._fallback_told = True
         why = "; ".join(f"{name} {reason}" for name, reason in plan.left_out if name != plan.primary)
         logger.warning("Read replica not available, reading from the primary: %s", why)
+
+
+def fallback_size(settings: Settings, limit: int) -> int:
+    """How many of a primary's connections reads may take: a share while replicas serve them, all of them else."""
+    serving = settings.use_replicas and settings.replicas
+    return max(1, int(limit * settings.fallback_share)) if serving else limit
 
 
 def _tell(name: str, before: Standing, after: Standing) -> None:

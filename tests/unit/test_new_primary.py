@@ -315,6 +315,19 @@ async def test_two_primaries_take_no_writes_until_one_yields() -> None:
         assert sent(router, "replica-2") == []
 
 
+@in_virtual_time
+async def test_whichever_node_is_the_primary_keeps_most_of_its_connections_for_writes() -> None:
+    async with fleet(2, node={"max_connections": 8}) as router:
+        sizes = {name: node.reads.limits.max_size for name, node in router.engine.board.nodes.items()}
+        assert sizes == {"primary": 2, "replica-1": 8, "replica-2": 8}
+        await router.fetch(READ)
+        promote(router.world["replica-1"])
+        await router.execute("w", timeout_s=1.0)
+        await pass_time(2.0)
+        sizes = {name: node.reads.limits.max_size for name, node in router.engine.board.nodes.items()}
+        assert sizes == {"primary": 8, "replica-1": 2, "replica-2": 8}
+
+
 # another cluster
 
 
