@@ -18,7 +18,7 @@ from pgfleet.core.probe import OBSERVE_SQL, read_observation
 from pgfleet.faults import network_fault
 from pgfleet.local import LocalFleet
 from pgfleet.settings import Dsn
-from pgfleet.testing import eventually
+from pgfleet.testing import eventually, eventually_async
 
 CONNECTORS = (AsyncpgConnector, AsyncPsycopgConnector, PsycopgConnector)
 pytestmark = pytest.mark.parametrize("make", CONNECTORS, ids=lambda make: make.__name__)
@@ -231,3 +231,38 @@ async def test_the_password_is_asked_at_each_connect(make: Make, fleet: LocalFle
     for _ in range(2):
         await connector.close(await connector.open(TIMEOUT_S))
     assert len(asked) == 2
+
+
+async def test_a_connection_that_the_server_ended_is_known_to_be_gone(make: Make, fleet: LocalFleet) -> None:
+    """Without a question to the server, and inside a transaction too."""
+    connector = to(fleet, make)
+    conn = await connector.open(TIMEOUT_S)
+    transaction = await connector.begin(conn, read_only=False)
+    [(pid,)] = [tuple(row) for row in await connector.fetch(conn, "select pg_backend_pid()", ())]
+    assert not connector.is_gone(conn)
+    fleet.sql("primary", f"select pg_terminate_backend({pid}, 5000)")
+    await _becomes(lambda: connector.is_gone(conn))
+    error = await failure_of(connector.fetch(conn, "select 1", ()))
+    assert connector.lost_with(conn, error)
+    assert not connector.lost_with(conn, ValueError("the caller's own"))
+    assert not connector.may_have_committed(transaction)
+    connector.drop(conn)
+
+
+async def test_an_error_of_the_sql_is_no_lost_connection(make: Make, fleet: LocalFleet) -> None:
+    connector = to(fleet, make)
+    conn = await connector.open(TIMEOUT_S)
+    error = await failure_of(connector.fetch(conn, "select 1/0", ()))
+    assert not connector.lost_with(conn, error)
+    assert not connector.is_gone(conn)
+    await connector.close(conn)
+    assert connector.is_gone(conn)
+
+
+async def _becomes(condition: Callable[[], bool]) -> None:
+    """Wait for it, while the event loop hears what arrives."""
+
+    async def met() -> bool:
+        return condition()
+
+    await eventually_async(met)

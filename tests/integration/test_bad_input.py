@@ -24,6 +24,9 @@ pytestmark = pytest.mark.parametrize("face", FACES, ids=str)
 PROMPT_S = 8.0
 """Far below the drivers' own 10 s and more; nothing here should take a tenth of it."""
 
+WAIT_S = 0.5
+"""How long a write waits for a primary here, which never comes."""
+
 
 @pytest.fixture(autouse=True)
 def no_password_in_the_logs(fleet: LocalFleet, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
@@ -58,13 +61,13 @@ async def troubled(face: Face, fleet: LocalFleet, settings: dict[str, str]) -> A
 async def refusal(fleet: LocalFleet, router: Router) -> PgfleetError:
     """The error of a write, which no primary takes."""
     with pytest.raises(PrimaryUnavailable) as caught:
-        await router.execute("select 1")
+        await router.execute("select 1", timeout_s=WAIT_S)
     error = caught.value
     assert error.hint
     assert_no_secret(fleet, str(error), repr(error), repr(error.__cause__), repr(error.__context__))
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
     with pytest.raises(PrimaryUnavailable):
-        async with router.write() as conn:
+        async with router.write(timeout_s=WAIT_S) as conn:
             await conn.rows("select 1")
     return error
 

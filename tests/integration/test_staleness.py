@@ -240,8 +240,8 @@ async def test_without_a_primary_plain_reads_go_on_and_strict_ones_stop(
                     assert await conn.value("select 1") == 1
             for read in (
                 lambda: router.fetch("select 1", max_lag_s=1.0),
-                lambda: router.fetch("select 1", prefer_replica=False),
-                lambda: router.execute("insert into mark values (2)"),
+                lambda: router.fetch("select 1", prefer_replica=False, timeout_s=0.5),
+                lambda: router.execute("insert into mark values (2)", timeout_s=0.5),
             ):
                 error = await refusal(read)
                 assert isinstance(error, PrimaryUnavailable)

@@ -113,10 +113,10 @@ async def test_a_certificate_that_does_not_verify_is_one_clear_reason(
     async with face.open(env) as router:
         assert router.reason("replica-1") == Reason.UNREACHABLE
         with pytest.raises(PrimaryUnavailable, match=r"(?i)certificate"):
-            await router.execute("select 1")
+            await router.execute("select 1", timeout_s=1.0)
 
 
 async def test_a_server_without_tls_is_one_clear_reason(face: Face, fleet: LocalFleet) -> None:
     async with face.open(secured(fleet, "127.0.0.1", sslmode="require")) as router:
         with pytest.raises(PrimaryUnavailable, match=r"(?i)ssl"):
-            await router.execute("select 1")
+            await router.execute("select 1", timeout_s=1.0)

@@ -44,6 +44,7 @@ def threads(environ: dict[str, str]) -> None:
     assert_type(router.is_healthy("replica-1"), bool)
     assert_type(router.topology, Topology)
     assert_type(router.explain(org_id=7), Explanation)
+    router.accept_cluster(7)
     assert_type(router.open(), ReplicaRouter[Threads])
     assert_type(router.settings, Settings)
 
@@ -59,6 +60,7 @@ async def tasks_of_psycopg() -> None:
     assert_type(await router.fetch("select 1", timeout_s=1.0), list[Any])
     assert_type(await router.execute("delete from booking", org_id=7), str)
     assert_type(await router.run_read(_server_version), int)
+    router.accept_cluster(7)
     assert_type(await router.open(), AsyncReplicaRouter[Tasks])
 
 
@@ -94,6 +96,7 @@ WRONG = {
     "router.fetch(7)": "arg-type",
     "router.read(max_lag_s='1s')": "arg-type",
     "router.is_healthy(1)": "arg-type",
+    "router.accept_cluster('7')": "arg-type",
     "router.run_read(lambda conn: conn.nonsense)": "attr-defined",
     "with router.write() as conn: conn.nonsense": "attr-defined",
 }

@@ -18,6 +18,7 @@ from pgfleet.runtimes import drive
 from tests.fakes import (
     FakeAsyncRouter,
     FakeConnection,
+    FakeServer,
     FakeThreadRouter,
     World,
     fleet_settings,
@@ -100,6 +101,24 @@ def change(world: World, what: str, name: str) -> None:
             server.reset_error = sql_error("XX000")
         case "refuse":
             server.refuses = sql_error("28P01", fatal=True)
+        case _:
+            move(server, what)
+
+
+def move(server: FakeServer, what: str) -> None:
+    """What becomes of its role, or of a write."""
+    match what:
+        case "promote":
+            server.in_recovery, server.timeline = False, 2
+        case "demote":
+            server.in_recovery, server.timeline = True, 2
+            server.restart()
+        case "move":
+            server.system_id = 8
+        case "lose commit":
+            server.answers["commit"] = server.crash
+        case "no primary":
+            server.answers["q"] = sql_error("25006")
 
 
 class Twins:
@@ -156,6 +175,8 @@ class Twins:
             "autocommit": lambda fails: self._block(router.write(transaction=False), fails),
             "run read": lambda fails: self._run_read(router, fails),
             "healthy": router.is_healthy,
+            "look": lambda name: router.engine._watcher.ask(name) and None,
+            "accept": lambda _: router.accept_cluster(8),
             "explain": lambda org: str(router.explain(org_id=org)),
         }
 
@@ -192,10 +213,11 @@ servers = st.sampled_from(("primary", "replica-1", "replica-2"))
 by_org = ("fetch", "fetch clean", "fetch one", "fetch value", "primary", "strict", "execute", "explain")
 by_end = ("read", "transaction", "write", "autocommit", "run read")
 faults = ("crash", "restart", "die", "fail once", "conflict", "dirty", "refuse", "healthy")
+moves = ("promote", "demote", "move", "lose commit", "no primary", "look", "accept")
 steps = st.one_of(
     st.tuples(st.sampled_from(by_org), orgs),
     st.tuples(st.sampled_from(by_end), st.booleans()),
-    st.tuples(st.sampled_from(faults), servers),
+    st.tuples(st.sampled_from(faults + moves), servers),
 )
 
 
