@@ -349,14 +349,19 @@ class FakeConnector:
 
     async def begin(self, conn: FakeConnection, *, read_only: bool) -> FakeConnection:
         self._note("begin", "read only" if read_only else "read write")
+        self._happen("begin")
         await self._say(conn)
         conn.in_transaction = True
         return conn
 
+    def _happen(self, what: str) -> None:
+        """What a test has for this moment, once."""
+        if happens := self.server.answers.pop(what, None):
+            happens()
+
     async def commit(self, conn: FakeConnection) -> None:
         self._note("commit")
-        if happens := self.server.answers.pop("commit", None):
-            happens()
+        self._happen("commit")
         await self._say(conn)
         conn.in_transaction = False
 

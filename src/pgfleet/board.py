@@ -18,7 +18,6 @@ from pgfleet.core.intent import PLAIN, ReadIntent
 from pgfleet.core.latency import Answers
 from pgfleet.core.node import Observation, Reason
 from pgfleet.core.plan import Plan, plan_read
-from pgfleet.core.succession import why_no_writes
 from pgfleet.core.topology import NodeState, Topology, Trouble
 from pgfleet.core.watermark import WriteMarks
 from pgfleet.pool import Pool
@@ -123,7 +122,7 @@ class Board(Generic[C]):
             self.topology = topology.stand(name, returning(before.standing)) if begins else topology
             if before.trouble or reborn:
                 self._drain(name)
-            self._fence(newly_fenced)
+            self._fence(newly_fenced, Reason.FENCED)
             if moved:
                 self._share_out()
             self.nodes[name].shutdowns = 0
@@ -155,7 +154,8 @@ class Board(Generic[C]):
             for name in self.nodes:
                 self._drain(name)
             self._share_out()
-            self._fence(frozenset(name for name, saw in seen.items() if saw and saw.system_id != system_id))
+            others = [name for name, saw in seen.items() if saw and saw.system_id != system_id]
+            self._fence(others, Reason.FOREIGN_CLUSTER)
             self._publish()
 
     def give_up(self, name: str) -> None:
@@ -192,12 +192,10 @@ class Board(Generic[C]):
         for pool in self.nodes[name].pools:
             pool.drain()
 
-    def _fence(self, names: Iterable[str]) -> None:
+    def _fence(self, names: Iterable[str], why: Reason) -> None:
         """These were primaries, and are none of ours any more."""
         for name in names:
-            logger.warning(
-                "%s is fenced: it %s", name, why_no_writes(self.topology, self.topology.node(name))
-            )
+            logger.warning("%s takes no writes any more: it %s", name, why)
             self._drain(name)
             self.nodes[name].writes.fence()
 

@@ -114,12 +114,16 @@ class Transactions(Writer[C]):
             raise
 
     async def _autocommit(self, pooled: Pooled[C], mark: int | None) -> Transaction[C] | None:
-        """Of a statement that is lost on the wire nobody can tell what became of it: so first hear what has arrived."""
-        await self._runtime.signal().wait(0.0)
-        if pooled.pool.connector.is_gone(pooled.raw):
+        """Of a statement that is lost on the wire nobody can tell what became of it: so none is sent in vain."""
+        if await self._is_gone(pooled):
             pooled.pool.discard(pooled)
             return None
         return Transaction(pooled, None, mark)
+
+    async def _is_gone(self, pooled: Pooled[C]) -> bool:
+        """Whether the connection is lost, by all that has arrived until now."""
+        await self._guarded(pooled, self._runtime.signal().wait(0.0))
+        return pooled.fenced or pooled.pool.connector.is_gone(pooled.raw)
 
     async def _commit(self, lease: Transaction[C]) -> None:
         pooled, connector = lease.pooled, lease.pooled.pool.connector
@@ -127,7 +131,7 @@ class Transactions(Writer[C]):
             await self.give_back(pooled, None, "write")
             return
         moment = lease.moment
-        if pooled.fenced or connector.is_gone(pooled.raw):
+        if await self._is_gone(pooled):
             pooled.pool.discard(pooled)
             became = outcome(moment, lost=True, refused=False)
             raise self._told(pooled, became, "the connection was lost before COMMIT was sent")
@@ -142,8 +146,8 @@ class Transactions(Writer[C]):
         moment = lease.moment
         try:
             await self._roll_back(lease)
-        except BaseException:
-            await self.give_back(lease.pooled, error, "write")
+        except BaseException as cancelled:
+            await self.give_back(lease.pooled, cancelled, "write")
             raise
         await self._explain(lease, error, moment)
 

@@ -489,18 +489,33 @@ async def test_a_read_only_transaction_of_the_callers_is_the_callers() -> None:
 
 
 @in_virtual_time
-async def test_a_connection_that_died_while_it_was_idle_costs_no_write() -> None:
+@pytest.mark.parametrize("transaction", [True, False])
+async def test_a_connection_that_died_while_it_was_idle_costs_no_write(transaction: bool) -> None:
     """Told between the lease and its first statement: nothing was sent, so another connection is taken."""
     async with fleet() as router:
-        for transaction in (True, False):
-            async with router.write(transaction=transaction):
-                pass
-            [idle] = [
-                c for c in router.world["primary"].connections if c is not None and _is_pooled(router, c)
-            ]
-            write = asyncio.ensure_future(_use(router, transaction))
+        await _use(router, transaction)
+        primary = router.world["primary"]
+        [idle] = [conn for conn in primary.connections if _is_pooled(router, conn)]
+        if transaction:
+            primary.answers["begin"] = idle.cut
+        else:
             asyncio.get_running_loop().call_soon(idle.cut)
-            await write
+        await _use(router, transaction)
+        assert not idle.alive
+
+
+@in_virtual_time
+@pytest.mark.parametrize("transaction", [True, False])
+async def test_a_write_that_is_cancelled_at_its_edges_leaves_nothing_behind(transaction: bool) -> None:
+    async with fleet() as router:
+        for turns in range(6):
+            write = asyncio.ensure_future(_use(router, transaction))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            write.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await write
+            assert leases(router) == 0
 
 
 def _is_pooled(router: FakeAsyncRouter, conn: FakeConnection) -> bool:
