@@ -6,10 +6,11 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from pgfleet.adapters.session import Password, SessionSettings
-from pgfleet.board import Board, Node, fallback_size
+from pgfleet.board import Board, Node
 from pgfleet.bound import Bound
 from pgfleet.core.node import Observation
 from pgfleet.engine import Engine
+from pgfleet.fallback import fallback_size
 from pgfleet.faults import NotPrimary
 from pgfleet.monitor import Monitor, observe
 from pgfleet.pool import Pool, PoolLimits

@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from math import inf
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from pgfleet.core.ejection import Phase, Standing, returning
 from pgfleet.core.intent import PLAIN, ReadIntent
@@ -20,6 +20,7 @@ from pgfleet.core.node import Observation, Reason
 from pgfleet.core.plan import Plan, plan_read
 from pgfleet.core.topology import NodeState, Topology, Trouble
 from pgfleet.core.watermark import WriteMarks
+from pgfleet.fallback import AnyPool, Fallback, Gate, fallback_size
 from pgfleet.pool import Pool
 from pgfleet.ports import Connector, Runtime, Signal
 from pgfleet.settings import Settings
@@ -59,7 +60,7 @@ class RoutingTable:
     __slots__ = ("covered_s", "names", "next_pool", "plan", "refresh_at_s")
 
     def __init__(
-        self, plan: Plan, next_pool: Callable[[], Pool[Any]], refresh_at_s: float, covered_s: float
+        self, plan: Plan, next_pool: Callable[[], AnyPool], refresh_at_s: float, covered_s: float
     ) -> None:
         self.plan = plan
         self.names = plan.replicas
@@ -85,6 +86,7 @@ class Board(Generic[C]):
         self.nodes = {node.name: node for node in nodes}
         self.marks = WriteMarks()
         self.vacancy = Vacancy(runtime)
+        self.fallback = Fallback(settings, runtime)
         self._runtime = runtime
         self._lock = runtime.lock()
         weights = {replica.name: replica.weight for replica in settings.replicas}
@@ -97,7 +99,7 @@ class Board(Generic[C]):
         self._turns: Iterator[Pool[C]] = iter(())
         self._all_begin_until_s = runtime.clock() + ALL_BEGIN_S
         self._fallback_told = False
-        self.missed: Pool[C] | None = None
+        self.missed: AnyPool | None = None
         """Whose turn it was when the short way found no idle connection: a hint, it may be another caller's."""
         self.table = self._no_table(Plan((), None, ()))
         self._publish()
@@ -250,7 +252,7 @@ class Board(Generic[C]):
             return table.plan
         return plan_read(self.topology, intent, self.settings.max_lag_s, now_s)
 
-    def in_turn(self, plan: Plan, avoid: frozenset[str], first: Pool[C] | None) -> Iterator[Node[C]]:
+    def in_turn(self, plan: Plan, avoid: frozenset[str], first: AnyPool | None) -> Iterator[Node[C]]:
         """The candidates in the order to try: replicas with a free place, the other replicas, then the primary.
 
         `first` is whose turn it is among those with a place; among those without, the shortest line comes first.
@@ -276,7 +278,7 @@ class Board(Generic[C]):
         else:
             self.table = self._table(plan, self.table.next_pool)
 
-    def _table(self, plan: Plan, next_pool: Callable[[], Pool[C]]) -> RoutingTable:
+    def _table(self, plan: Plan, next_pool: Callable[[], AnyPool]) -> RoutingTable:
         return RoutingTable(plan, next_pool, plan.refresh_at_s, plan.covered_s)
 
     def _round(self, plan: Plan) -> Iterator[Pool[C]]:
@@ -295,9 +297,10 @@ class Board(Generic[C]):
         """No replica qualifies: plain reads go to the primary, if there is one."""
         if plan.primary is None:
             return self._no_table(plan)
-        pool = self.nodes[plan.primary].reads
+        reads = self.nodes[plan.primary].reads
+        pool = Gate(reads, self.fallback, self._runtime) if self.fallback.is_capped else reads
 
-        def fall_back() -> Pool[C]:
+        def fall_back() -> AnyPool:
             self.tell_fallback(plan)
             return pool
 
@@ -308,18 +311,11 @@ class Board(Generic[C]):
         if self._fallback_told:
             return
         with self._lock:
-            replicas_wanted = self.settings.use_replicas and self.settings.replicas
-            if self._fallback_told or self.table.names or not replicas_wanted:
+            if self._fallback_told or self.table.names or not self.fallback.is_capped:
                 return
             self._fallback_told = True
         why = "; ".join(f"{name} {reason}" for name, reason in plan.left_out if name != plan.primary)
         logger.warning("Read replica not available, reading from the primary: %s", why)
-
-
-def fallback_size(settings: Settings, limit: int) -> int:
-    """How many of a primary's connections reads may take: a share while replicas serve them, all of them else."""
-    serving = settings.use_replicas and settings.replicas
-    return max(1, int(limit * settings.fallback_share)) if serving else limit
 
 
 def _tell(name: str, before: Standing, after: Standing) -> None:

@@ -9,11 +9,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
+from pgfleet.board import Board
+from pgfleet.core.attempts import NOWHERE, Tried
 from pgfleet.core.intent import ReadIntent
 from pgfleet.core.statement import leaves_session_alone
 from pgfleet.errors import ReadTimeout
 from pgfleet.lender import CANDIDATE_SLICE_S, REFRESH_TIMEOUT_S
 from pgfleet.pool import Pooled
+from pgfleet.ports import Runtime, Watcher
+from pgfleet.retries import Retries
 from pgfleet.transactions import Transactions
 
 C = TypeVar("C")
@@ -25,6 +29,10 @@ STOP_TIMEOUT_S = 2.0
 
 class Engine(Transactions[C]):
     """Uses connections, and gives them back whatever happens."""
+
+    def __init__(self, board: Board[C], watcher: Watcher, runtime: Runtime) -> None:
+        super().__init__(board, watcher, runtime)
+        self._retries = Retries(board, watcher, runtime)
 
     # life
 
@@ -58,13 +66,13 @@ class Engine(Transactions[C]):
         try:
             rows = await pool.connector.fetch(pooled.raw, sql, args)
         except BaseException as error:
-            avoid = await self._after_failure(pooled, error)
+            tried = await self._after_failure(pooled, error, NOWHERE)
         else:
             pool.answers.add(self._clock() - pooled.lent_s)
             await self._done(pooled, leaves_session_alone(sql))
             return rows
         return await self._attempts(
-            partial(self._fetch, sql, args), intent, None, leaves_session_alone(sql), avoid
+            partial(self._fetch, sql, args), intent, None, leaves_session_alone(sql), tried
         )
 
     async def _fetch(self, sql: str, args: Sequence[Any], pooled: Pooled[C]) -> list[Any]:
@@ -88,25 +96,25 @@ class Engine(Transactions[C]):
         intent: ReadIntent,
         timeout_s: float | None,
         clean: bool,
-        avoid: frozenset[str] = frozenset(),
+        tried: Tried = NOWHERE,
     ) -> T:
         """Run `work` on one node after another until one does not fail. Each node is tried once."""
         deadline_s = None if timeout_s is None else self._clock() + timeout_s
         while True:
-            pooled = await self.borrow(intent, self.lease_deadline_s(timeout_s, deadline_s), avoid)
+            pooled = await self.borrow(intent, self.lease_deadline_s(timeout_s, deadline_s), tried.nodes)
             pooled.replayable = True
             try:
                 result = await self._in_time(work(pooled), pooled, deadline_s)
             except BaseException as error:
-                avoid |= await self._after_failure(pooled, error, timeout_s)
+                tried = await self._after_failure(pooled, error, tried, timeout_s)
             else:
                 await self._done(pooled, clean)
                 return result
 
     async def _after_failure(
-        self, pooled: Pooled[C], error: BaseException, timeout_s: float | None = None
-    ) -> frozenset[str]:
-        """Take the connection back. Returns the node to avoid when the read may run elsewhere; else raises `error`."""
+        self, pooled: Pooled[C], error: BaseException, tried: Tried, timeout_s: float | None = None
+    ) -> Tried:
+        """Take the connection back. Returns where it was tried when the read may run elsewhere; else raises `error`."""
         pooled.replayable = False
         consequence = await self.give_back(pooled, error)
         if pooled.timed_out and isinstance(error, Exception):
@@ -116,7 +124,12 @@ class Engine(Transactions[C]):
             ) from None
         if not consequence.retry_elsewhere:
             raise error
-        return frozenset((self.node_of(pooled).name,))
+        lost = consequence.drop_connection and not pooled.severed
+        tried = tried.after(self.node_of(pooled).name, lost)
+        if refusal := await self._retries.refusal(tried):
+            error.add_note(f"pgfleet: this read was not sent once more: {refusal}")
+            raise error
+        return tried
 
     async def _done(self, pooled: Pooled[C], clean: bool) -> None:
         pooled.replayable = False

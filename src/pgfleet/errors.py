@@ -48,6 +48,10 @@ class LeaseTimeout(PgfleetError, TimeoutError):
     """No connection became free within `DB_CONNECTION_TIMEOUT` or the call's `timeout_s`. Nothing was sent."""
 
 
+class Overloaded(PgfleetError, ConnectionError):
+    """No replica serves the read, and the primary takes no more of such reads now. Nothing was sent."""
+
+
 class ReadTimeout(PgfleetError, TimeoutError):
     """A read did not finish within its `timeout_s`, on any node."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Generic, Literal, TypeVar
 
 from pgfleet.board import Board, Node, RoutingTable
@@ -12,9 +13,10 @@ from pgfleet.core.intent import PLAIN, ReadIntent
 from pgfleet.core.node import UNPROVEN, Reason, Role
 from pgfleet.core.plan import Plan, lag_s
 from pgfleet.core.succession import is_hopeless
-from pgfleet.errors import LeaseTimeout, PgfleetError, PrimaryUnavailable, RouterClosed
+from pgfleet.errors import LeaseTimeout, Overloaded, PgfleetError, PrimaryUnavailable, RouterClosed
+from pgfleet.fallback import AnyPool, Place
 from pgfleet.faults import first_line, network_fault
-from pgfleet.pool import Pool, PoolClosed, Pooled, PoolTimeout
+from pgfleet.pool import PoolClosed, Pooled, PoolTimeout
 from pgfleet.ports import Runtime, Watcher
 
 C = TypeVar("C")
@@ -44,6 +46,10 @@ class _Round:
 
     busy: bool = False
     """Some node would have served us, had it had a connection left."""
+    capped: bool = False
+    """The primary was asked in place of a replica."""
+    pause_s: float = inf
+    """How long to wait before the next round, if not the usual time."""
     last_error: Exception | None = None
 
 
@@ -66,23 +72,23 @@ class Lender(Generic[C]):
         now_s = self._clock()
         if now_s >= table.refresh_at_s or (intent is not PLAIN and not table.satisfies(intent)):
             return None
-        pool: Pool[C] = table.next_pool()
-        pooled = pool.take()
+        pool = table.next_pool()
+        pooled: Pooled[C] | None = pool.take()
         if pooled is None:
             return self._take_from_others(table, pool, now_s)
-        pool.leases += 1
+        pooled.pool.leases += 1
         pooled.lent_s = now_s
         return pooled
 
-    def _take_from_others(self, table: RoutingTable, missed: Pool[C], now_s: float) -> Pooled[C] | None:
+    def _take_from_others(self, table: RoutingTable, missed: AnyPool, now_s: float) -> Pooled[C] | None:
         """What one of the next nodes has idle, unless that of the turn may open a connection: then that is to grow."""
         if missed.has_room():
             self.board.missed = missed
             return None
         for _ in table.names[1:]:
-            pool: Pool[C] = table.next_pool()
-            if pooled := pool.take():
-                pool.leases += 1
+            pooled: Pooled[C] | None = table.next_pool().take()
+            if pooled:
+                pooled.pool.leases += 1
                 pooled.lent_s = now_s
                 return pooled
         return None
@@ -93,20 +99,50 @@ class Lender(Generic[C]):
         """The long way to a connection for reads: of a replica that qualifies, else of the primary.
 
         Begins with the node whose turn the short way found without an idle connection.
-        Raises LeaseTimeout, PrimaryUnavailable, RouterClosed.
+        Raises LeaseTimeout, Overloaded, PrimaryUnavailable, RouterClosed.
         """
         first, self.board.missed = self.board.missed, None
+        place = Place(self.board.fallback, deadline_s)
         while True:
             plan = await self._plan(intent)
             round_ = _Round()
             for node in self.board.in_turn(plan, avoid, first):
-                if pooled := await self._try(node, intent, deadline_s, round_):
+                if self.board.fallback.falls(node.name, plan, intent):
+                    pooled = await self._fall_back(node, intent, deadline_s, round_, place)
+                else:
+                    pooled = await self._try(node, intent, deadline_s, round_)
+                if pooled:
                     return pooled
             if not round_.busy or self._clock() >= deadline_s:
                 if self._may_do_without(intent) or not await self.await_writer(deadline_s):
                     raise self._nobody(round_, plan)
                 continue
-            await self._runtime.signal().wait(BUSY_PAUSE_S)
+            await self._runtime.signal().wait(min(BUSY_PAUSE_S, round_.pause_s))
+
+    async def _fall_back(
+        self, primary: Node[C], intent: ReadIntent, deadline_s: float, round_: _Round, place: Place
+    ) -> Pooled[C] | None:
+        """A connection of the primary within the caps of such reads; beyond them, what the policy says."""
+        policy = self.board.fallback.policy
+        waits = policy == "wait" or (policy == "stale" and intent is not PLAIN)
+        round_.capped = True
+        if place.has_come(self._clock()) and (waits or primary.reads.has_room()):
+            return await self._try(primary, intent, deadline_s, round_)
+        if policy == "shed":
+            raise self._overloaded()
+        if not waits and (pooled := await self._stale(deadline_s, round_)):
+            return pooled
+        round_.busy = True
+        round_.pause_s = place.wait_s(self._clock()) or BUSY_PAUSE_S
+        return None
+
+    async def _stale(self, deadline_s: float, round_: _Round) -> Pooled[C] | None:
+        """A connection of a replica of this cluster and timeline, however stale it is."""
+        plan = self.board.plan(_HOWEVER_STALE)
+        for name in plan.replicas:
+            if pooled := await self._try(self.board.nodes[name], _HOWEVER_STALE, deadline_s, round_):
+                return pooled
+        return None
 
     async def _try(
         self, node: Node[C], intent: ReadIntent, deadline_s: float, round_: _Round
@@ -288,6 +324,12 @@ class Lender(Generic[C]):
             raise RouterClosed
 
     def _nobody(self, round_: _Round, plan: Plan) -> PgfleetError:
+        if round_.busy and round_.capped:
+            return LeaseTimeout(
+                f"no replica serves this read, and its turn on the primary, which takes at most "
+                f"{self.board.fallback.caps()}, did not come in time (PGFLEET_OVERLOAD={self.board.fallback.policy})",
+                _WITHOUT_REPLICAS,
+            )
         if round_.busy:
             return self._no_connection()
         error = self._no_primary(first_line(round_.last_error) if round_.last_error else "", plan)
@@ -299,6 +341,13 @@ class Lender(Generic[C]):
             f"no connection became free in time (at most {self.board.settings.connection_timeout_s:g} s)",
             "All pools are in use: raise DB_MAX_CONNECTIONS or READ_REPLICA_<n>_MAX_CONNECTIONS, "
             "or hold leases for a shorter time.",
+        )
+
+    def _overloaded(self) -> Overloaded:
+        return Overloaded(
+            f"no replica serves this read, and the primary takes at most {self.board.fallback.caps()} "
+            f"(PGFLEET_OVERLOAD=shed)",
+            _WITHOUT_REPLICAS,
         )
 
     def _no_primary(self, detail: str, plan: Plan | None = None) -> PrimaryUnavailable:
@@ -316,5 +365,9 @@ class Lender(Generic[C]):
         return [f"{name} {why}" for name, why in told.items()]
 
 
+_HOWEVER_STALE = ReadIntent(max_lag_s=inf)
+_WITHOUT_REPLICAS = (
+    "Bring the replicas back (`pgfleet explain` says what ails them), or raise what the primary takes."
+)
 _KEEP = Consequence()
 _DROP = Consequence(drop_connection=True)

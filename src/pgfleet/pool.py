@@ -55,7 +55,8 @@ class Pooled(Generic[C]):
     """One connection of a pool."""
 
     __slots__ = (
-        "condemned", "fenced", "idle_since_s", "lent_s", "opened_s", "pool", "raw", "replayable", "timed_out",
+        "condemned", "fenced", "idle_since_s", "lent_s", "opened_s", "pool", "raw", "replayable", "severed",
+        "timed_out",
     )  # fmt: skip
 
     def __init__(self, raw: C, pool: Pool[C], opened_s: float) -> None:
@@ -69,6 +70,8 @@ class Pooled(Generic[C]):
         """To be dropped instead of being lent again."""
         self.replayable = False
         """The statement under way can be run again elsewhere, so it is cut when the node is given up."""
+        self.severed = False
+        """Cut by us: that it ended says nothing of the statement."""
         self.timed_out = False
         """Severed because the caller's time was over."""
         self.fenced = False
@@ -256,7 +259,7 @@ class Pool(Generic[C]):
 
     def sever(self, pooled: Pooled[C]) -> None:
         """Cut a lent connection: whoever waits on it fails at once."""
-        pooled.condemned = True
+        pooled.condemned = pooled.severed = True
         self.connector.sever(pooled.raw)
 
     def drain(self) -> None:

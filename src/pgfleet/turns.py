@@ -27,9 +27,7 @@ def turns(pools: Sequence[Pool[C]], weights: Sequence[int], policy: str) -> Iter
     return cycle([pools[turn] for turn in taken[start:] + taken[:start]])
 
 
-def queue(
-    pool: Pool[Any], first: Pool[Any] | None, trials: Sequence[Pool[Any]]
-) -> tuple[bool, bool, bool, int]:
+def queue(pool: Pool[Any], first: object, trials: Sequence[Pool[Any]]) -> tuple[bool, bool, bool, int]:
     """How long a caller may have to wait there, for sorting. Those on trial come last, but for a read that is due."""
     untried = pool in trials and pool is not first
     return untried, not pool.has_room(), pool is not first, pool.in_flight

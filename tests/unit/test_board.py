@@ -14,9 +14,15 @@ from pgfleet.core.ejection import TRUSTED, Phase, Standing
 from pgfleet.core.intent import PLAIN, ReadIntent
 from pgfleet.core.node import Reason
 from pgfleet.core.plan import plan_read
+from pgfleet.fallback import AnyPool, Gate
 from pgfleet.pool import Pool, PoolLimits
 from tests.fakes import FakeConnection, HandClock, fleet_settings, fleet_world
 from tests.unit.core.observations import saw_primary, saw_replica
+
+
+def behind(pool: AnyPool) -> Pool[Any]:
+    """The pool itself, also where a gate stands before it."""
+    return pool.pool if isinstance(pool, Gate) else pool
 
 
 def board(
@@ -40,7 +46,7 @@ def all_well(to: Board[FakeConnection], at_s: float, lsn: int = 500) -> None:
 
 def turns(of: Board[FakeConnection], count: int) -> Counter[str]:
     names = {node.reads: name for name, node in of.nodes.items()}
-    return Counter(names[of.table.next_pool()] for _ in range(count))
+    return Counter(names[behind(of.table.next_pool())] for _ in range(count))
 
 
 EJECTED = Standing(Phase.EJECTED, 1000.0, 1001.0, part=0, detail="slow")
@@ -136,7 +142,7 @@ def _hold(known: Board[FakeConnection], at_s: float) -> None:
     if at_s >= table.refresh_at_s:
         return  # the table is not used any more
     assert table.names == plan.replicas
-    pool = table.next_pool()
+    pool = behind(table.next_pool())
     (name,) = (name for name, node in known.nodes.items() if node.reads is pool)
     assert name in plan.replicas if plan.replicas else name == plan.primary
 

@@ -14,6 +14,7 @@ BUILTINS = {
     "OutcomeUnknown": ConnectionError,
     "LeaseTimeout": TimeoutError,
     "ReadTimeout": TimeoutError,
+    "Overloaded": ConnectionError,
     "RouterClosed": RuntimeError,
     "LocalFleetError": RuntimeError,
     "DriverMissing": ImportError,

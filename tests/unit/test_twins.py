@@ -60,7 +60,7 @@ class StillWatcher:
 
 
 def still(engine: Engine[FakeConnection], world: World, runtime: Runtime) -> Engine[FakeConnection]:
-    engine._watcher = StillWatcher(engine, world, runtime)
+    engine._watcher = engine._retries._watcher = StillWatcher(engine, world, runtime)
     return engine
 
 

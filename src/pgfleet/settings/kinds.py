@@ -14,6 +14,8 @@ YEAR_S = 31_536_000
 MOST_CONNECTIONS = 262_143
 """The most that PostgreSQL takes as its own `max_connections`."""
 POLICIES = ("round_robin", "least_in_flight")
+OVERLOADS = ("wait", "shed", "stale")
+MOST_READS_PER_S = 1_000_000
 
 _UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _TRUE = ("true", "1", "yes", "on")
@@ -127,6 +129,20 @@ SHARE = Kind(
     "write a decimal number, such as 0.25",
     "0.25",
 )
+BUDGET = Kind(
+    _decimal,
+    _number(0, 1),
+    "a share from 0 to 1",
+    "write a decimal number, such as 0.2",
+    "0.2",
+)
+RATE = Kind(
+    _decimal,
+    _number(1, MOST_READS_PER_S),
+    f"a number of reads per second from 1 to {MOST_READS_PER_S}",
+    "write how many at most, such as 1000",
+    "1000.0",
+)
 MAX_CONNECTIONS = Kind(
     _whole,
     _count(1, MOST_CONNECTIONS),
@@ -159,6 +175,9 @@ ZONE = Kind(
     "'eu-west-1a'",
 )
 POLICY = Kind(str, POLICIES.__contains__, "a policy", f"write {' or '.join(POLICIES)}", repr(POLICIES[0]))
+OVERLOAD = Kind(
+    str, OVERLOADS.__contains__, "a policy", f"write {', '.join(OVERLOADS[:-1])} or {OVERLOADS[-1]}", "'wait'"
+)
 TOKEN = Kind(
     Secret,
     _is_token,

@@ -43,6 +43,12 @@ class Settings:
     """The part of the replicas that may be out for being slow; one may, of two or more."""
     panic_share: float = 0.5
     """When fewer than this part of the replicas would serve, those that are out for being slow serve as well."""
+    fallback_rate: float = 1000.0
+    """The reads per second that the primary takes when no replica serves them; as many may come at once."""
+    overload: str = "wait"
+    """What becomes of reads beyond these: they wait, are shed, or are answered by a replica that is too stale."""
+    retry_budget: float = 0.2
+    """The part of the reads that may be sent once more after they failed; 0: none."""
     policy: str = "round_robin"
     api_token: Secret | None = None
 

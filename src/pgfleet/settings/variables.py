@@ -6,12 +6,15 @@ from typing import NamedTuple
 
 from pgfleet.settings.kinds import (
     BOOLEAN,
+    BUDGET,
     DURATION,
     INTERVAL,
     MAX_CONNECTIONS,
     MIN_CONNECTIONS,
     NAME,
+    OVERLOAD,
     POLICY,
+    RATE,
     SECONDS,
     SHARE,
     TOKEN,
@@ -45,6 +48,9 @@ GENERAL = (
     Variable("PGFLEET_FALLBACK_SHARE", "fallback_share", SHARE),
     Variable("PGFLEET_MAX_EJECTED_SHARE", "max_ejected_share", SHARE),
     Variable("PGFLEET_PANIC_SHARE", "panic_share", SHARE),
+    Variable("PGFLEET_FALLBACK_RATE", "fallback_rate", RATE),
+    Variable("PGFLEET_OVERLOAD", "overload", OVERLOAD),
+    Variable("PGFLEET_RETRY_BUDGET", "retry_budget", BUDGET),
     Variable("PGFLEET_POLICY", "policy", POLICY),
     Variable("PGFLEET_API_TOKEN", "api_token", TOKEN),
 )

@@ -69,11 +69,15 @@ def test_reads_everything_else() -> None:
         DATABASE_READ_URL="host=primary user=reader dbname=hotel",
         PGFLEET_MAX_LAG_S="0.5",
         PGFLEET_FALLBACK_SHARE="1",
+        PGFLEET_FALLBACK_RATE="200",
+        PGFLEET_OVERLOAD="shed",
+        PGFLEET_RETRY_BUDGET="0",
         PGFLEET_POLICY="least_in_flight",
         PGFLEET_API_TOKEN="Γ".encode().hex(),
     )
     assert settings.fallback_dsn == Dsn.parse("host=primary user=reader dbname=hotel")
     assert (settings.max_lag_s, settings.fallback_share) == (0.5, 1)
+    assert (settings.fallback_rate, settings.overload, settings.retry_budget) == (200, "shed", 0)
     assert settings.policy == "least_in_flight"
     assert settings.api_token == Secret("ce93")
 
@@ -153,6 +157,11 @@ def test_a_minimum_that_nobody_chose_gives_way() -> None:
         ("PGFLEET_FALLBACK_SHARE", "0"),
         ("PGFLEET_FALLBACK_SHARE", "1.01"),
         ("PGFLEET_FALLBACK_SHARE", "25%"),
+        ("PGFLEET_FALLBACK_RATE", "0"),
+        ("PGFLEET_FALLBACK_RATE", "1000001"),
+        ("PGFLEET_OVERLOAD", "drop"),
+        ("PGFLEET_RETRY_BUDGET", "1.5"),
+        ("PGFLEET_RETRY_BUDGET", "20%"),
         ("PGFLEET_POLICY", "random"),
         ("PGFLEET_API_TOKEN", "two words"),
         ("PGFLEET_API_TOKEN", "schlüssel"),

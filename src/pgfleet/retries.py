@@ -1,0 +1,60 @@
+"""Whether a read that was sent and failed is sent once more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pgfleet.board import Board
+from pgfleet.core.attempts import Tried, came_back_the_same
+from pgfleet.core.budget import retry_budget
+from pgfleet.ports import Runtime, Watcher
+
+LOOK_S = 0.5
+"""How long a read that has lost two connections waits for word of their servers."""
+PAUSE_S = 0.05
+"""Between two looks at a server that is down."""
+
+
+class Retries:
+    """Grants retries, out of a budget that is a share of the reads. Asked only when a read has failed."""
+
+    def __init__(self, board: Board[Any], watcher: Watcher, runtime: Runtime) -> None:
+        self._board = board
+        self._watcher = watcher
+        self._runtime = runtime
+        self._lock = runtime.lock()
+        connections = sum(replica.max_connections for replica in board.settings.replicas)
+        self._budget = retry_budget(board.settings.retry_budget, connections)
+
+    async def refusal(self, tried: Tried) -> str | None:
+        """Why this read is not sent once more; None: it is."""
+        if tried.suspicious and await self._ends_servers(tried.lost):
+            return f"its connection ended on {' and on '.join(sorted(tried.lost))}, as if it crashed them"
+        if self._granted():
+            return None
+        return f"the retry budget (PGFLEET_RETRY_BUDGET={self._board.settings.retry_budget:g}) is spent"
+
+    def _granted(self) -> bool:
+        sent = sum(node.reads.leases for node in self._board.nodes.values())
+        with self._lock:
+            return self._budget.spend(sent, self._runtime.clock())
+
+    async def _ends_servers(self, lost: frozenset[str]) -> bool:
+        """Whether one of these servers is down and comes back as after a crashed backend. Waits half a second for it.
+
+        When all of them are well at once, the network ended the connections; when none comes back, they are gone.
+        """
+        before = {name: self._board.topology.node(name).observation for name in lost}
+        until_s = self._runtime.clock() + LOOK_S
+        down = lost
+        while True:
+            await self._watcher.refresh(tuple(down), max(0.0, until_s - self._runtime.clock()))
+            nodes = [self._board.topology.node(name) for name in lost]
+            if down is not lost and any(
+                came_back_the_same(before[n.name], n) for n in nodes if n.name in down
+            ):
+                return True
+            down = frozenset(node.name for node in nodes if node.trouble)
+            if not down or self._runtime.clock() >= until_s:
+                return False
+            await self._runtime.signal().wait(PAUSE_S)
