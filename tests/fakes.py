@@ -387,6 +387,14 @@ class FakeConnector:
         self._note("sever")
         conn.cut()
 
+    def abandon(self, conn: FakeConnection) -> Coroutine[Any, Any, None]:
+        self._note("abandon")
+        conn.cut()
+        return self._stop()
+
+    async def _stop(self) -> None:
+        self._note("stop")
+
     def drop(self, conn: FakeConnection) -> None:
         self._note("drop")
         conn.cut()

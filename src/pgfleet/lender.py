@@ -255,6 +255,9 @@ class Lender(Generic[C]):
 
         The connection is cleaned before anybody else gets it.
         """
+        if error is not None and not isinstance(error, Exception):
+            self.abandon(pooled)
+            return _DROP
         consequence = _KEEP if error is None else self._judge(pooled, error, lease)
         if consequence.drop_connection:
             pooled.pool.discard(pooled)
@@ -264,11 +267,17 @@ class Lender(Generic[C]):
             self.met(self.node_of(pooled), failed, Phase.RESET, lease)
         return consequence
 
-    def _judge(self, pooled: Pooled[C], error: BaseException, lease: Lease) -> Consequence:
+    def abandon(self, pooled: Pooled[C]) -> None:
+        """Drop a connection in mid-statement, and have the server told to stop while nobody waits for that.
+
+        What is still on the wire would meet the next borrower.
+        """
+        self._runtime.spawn(pooled.pool.connector.abandon(pooled.raw), "abandon")
+        pooled.pool.discard(pooled)
+
+    def _judge(self, pooled: Pooled[C], error: Exception, lease: Lease) -> Consequence:
         """What follows from an error under a lease. What is no driver's error is the caller's own."""
         connector = pooled.pool.connector
-        if not isinstance(error, Exception):
-            return _DROP  # cancelled in mid-statement: what is still on the wire would meet the next borrower
         verdict = self.met(
             self.node_of(pooled), error, Phase.STATEMENT, lease, ours=pooled.timed_out or pooled.fenced
         )

@@ -51,6 +51,13 @@ class Connector(Protocol[C]):
     def sever(self, conn: C) -> None:
         """Shut the socket down, from any thread: whoever waits on it fails at once. Never blocks, never raises."""
 
+    def abandon(self, conn: C) -> Coroutine[Any, Any, None]:
+        """Cut a statement whose answer nobody wants any more: whoever waits for it fails at once. Never blocks.
+
+        What it returns tells the server to stop, on a connection of its own and for a second at most; it never raises,
+        and it still works after `conn` was dropped.
+        """
+
     def drop(self, conn: C) -> None:
         """End a connection that nobody else uses, without a word to the server. Never blocks, never raises."""
 

@@ -145,7 +145,7 @@ class Transactions(Writer[C]):
     async def _fail(self, lease: Transaction[C], error: BaseException) -> None:
         moment = lease.moment
         try:
-            await self._roll_back(lease)
+            await self._roll_back(lease, error)
         except BaseException as cancelled:
             await self.give_back(lease.pooled, cancelled, "write")
             raise
@@ -191,7 +191,7 @@ class Transactions(Writer[C]):
             await self.give_back(lease.pooled)
             return
         try:
-            await self._roll_back(lease)
+            await self._roll_back(lease, error)
         finally:
             await self.give_back(lease.pooled, error)
 
@@ -203,9 +203,12 @@ class Transactions(Writer[C]):
             await self.give_back(pooled, error)
             raise
 
-    async def _roll_back(self, lease: Transaction[C]) -> None:
-        """Roll back, unless the driver commits by itself. Raises only what is no error, as a cancellation."""
-        if lease.handle is not None:
+    async def _roll_back(self, lease: Transaction[C], error: BaseException) -> None:
+        """Roll back, unless the driver commits by itself. Raises only what is no error, as a cancellation.
+
+        After a cancellation the connection ends, and with it the transaction: nobody waits for a last word.
+        """
+        if lease.handle is not None and isinstance(error, Exception):
             with suppress(Exception):
                 await lease.pooled.pool.connector.rollback(lease.handle)
 

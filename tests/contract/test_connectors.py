@@ -17,6 +17,7 @@ from pgfleet.core.node import Role
 from pgfleet.core.probe import OBSERVE_SQL, read_observation
 from pgfleet.faults import network_fault
 from pgfleet.local import LocalFleet
+from pgfleet.runtimes import drive
 from pgfleet.settings import Dsn
 from pgfleet.testing import eventually, eventually_async
 
@@ -266,3 +267,47 @@ async def _becomes(condition: Callable[[], bool]) -> None:
         return condition()
 
     await eventually_async(met)
+
+
+async def test_what_is_abandoned_fails_at_once_and_the_server_stops(make: Make, fleet: LocalFleet) -> None:
+    connector = to(fleet, make)
+    conn = await connector.open(TIMEOUT_S)
+    if make is PsycopgConnector:
+        await asyncio.to_thread(_abandon_in_thread, connector, conn, fleet)
+    else:
+        task = asyncio.ensure_future(connector.fetch(conn, SLEEP, ()))
+        await asyncio.to_thread(eventually, lambda: _sleeps(fleet))
+        task.cancel()
+        await asyncio.wait([task])
+        telling = connector.abandon(conn)
+        connector.drop(conn)
+        await telling
+    assert not connector.is_idle(conn)
+    await asyncio.to_thread(eventually, lambda: not _sleeps(fleet))
+
+
+SLEEP = "select pg_sleep(300), 'to be abandoned'"
+
+
+def _sleeps(fleet: LocalFleet) -> bool:
+    sql = "select 1 from pg_stat_activity where state = 'active' and query like 'select pg_sleep(300)%'"
+    return bool(fleet.sql("primary", sql))
+
+
+def _abandon_in_thread(connector: Any, conn: Any, fleet: LocalFleet) -> None:
+    failed: list[Exception] = []
+
+    def run() -> None:
+        try:
+            drive(connector.fetch(conn, SLEEP, ()))
+        except Exception as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    eventually(lambda: _sleeps(fleet))
+    telling = connector.abandon(conn)
+    thread.join(TIMEOUT_S)
+    assert len(failed) == 1
+    connector.drop(conn)
+    drive(telling)

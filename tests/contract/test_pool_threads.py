@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -68,6 +68,9 @@ class Server:
 
     def sever(self, conn: Session) -> None:
         conn.alive = False
+
+    def abandon(self, conn: Session) -> Coroutine[Any, Any, None]:
+        raise NotImplementedError
 
     def drop(self, conn: Session) -> None:
         with self.lock:

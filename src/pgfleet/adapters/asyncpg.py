@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -33,7 +33,7 @@ Exactly these. The first has subclasses that speak of other things.
 class FleetConnection(Connection):  # type: ignore[misc]  # asyncpg has no types
     """`asyncpg.Connection`, cleaned as every connection of ours is: asyncpg's own words leave `set role` as it is."""
 
-    __slots__ = ()
+    __slots__ = ("abandoned",)
 
     def get_reset_query(self) -> str:
         """What `reset()` sends."""
@@ -109,9 +109,15 @@ class AsyncpgConnector:
         if not conn.is_closed():
             conn.terminate()
 
+    def abandon(self, conn: Connection) -> Coroutine[Any, Any, None]:
+        """The driver sends a cancel request when it is cancelled: let it come so far, and say goodbye then."""
+        conn.abandoned = True
+        return self.close(conn)
+
     def drop(self, conn: Connection) -> None:
-        """The same as `sever`: nothing is sent."""
-        self.sever(conn)
+        """The same as `sever`: nothing is sent. One that was abandoned ends by itself."""
+        if not getattr(conn, "abandoned", False):
+            self.sever(conn)
 
     def is_idle(self, conn: Connection) -> bool:
         """Alive as far as the event loop knows, and in no transaction."""

@@ -7,6 +7,7 @@ import os
 import select
 import socket
 from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import psycopg
@@ -18,10 +19,14 @@ from psycopg import (
     Cursor,
     IsolationLevel,
     ServerCursor,
+    capabilities,
+    generators,
+    waiting,
 )
 from psycopg.abc import PQGen
 from psycopg.conninfo import make_conninfo
 from psycopg.pq import ConnStatus, TransactionStatus
+from psycopg.pq.abc import PGcancelConn
 from psycopg.rows import tuple_row
 
 from pgfleet.adapters.session import FATAL, RESET_SQL, SessionSettings
@@ -29,6 +34,13 @@ from pgfleet.core.failure import Fault
 from pgfleet.core.statement import leaves_session_alone
 
 T = TypeVar("T")
+
+WAIT_INTERVAL_S = 0.1
+"""How often a wait looks up, as psycopg's own do."""
+CANCEL_PATIENCE_S = 0.2
+"""The longest that a caller who was cancelled waits for the server to confirm it; then the connection is cut."""
+CANCEL_TIMEOUT_S = 1.0
+"""The longest that a cancel request may take which nobody waits for."""
 
 _KEEPALIVE = {
     "keepalives_idle": 10,
@@ -68,6 +80,30 @@ class _Talk:
             self.forgive(talks)
 
 
+def _shut(conn: psycopg.BaseConnection[Any]) -> None:
+    """Shut the socket down: whoever waits on it fails at once, where a cancel request might hang."""
+    try:
+        duplicate = os.dup(conn.pgconn.socket)
+    except (OSError, psycopg.Error):
+        return  # closed already
+    with socket.socket(fileno=duplicate) as sock, suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
+
+
+def _cancel_request(conn: psycopg.BaseConnection[Any]) -> PGcancelConn | None:
+    """What tells the server to stop: it needs `conn` no more. libpq before 17 has none that does not block."""
+    active = conn.pgconn.transaction_status == TransactionStatus.ACTIVE
+    if not active or not capabilities.has_cancel_safe():
+        return None
+    return conn.pgconn.cancel_conn()
+
+
+async def _ask_to_stop(request: PGcancelConn | None) -> None:
+    if request:
+        request.start()
+        await waiting.wait_conn_async(generators.cancel(request), interval=WAIT_INTERVAL_S)
+
+
 class FleetConnection(_Talk, Connection[Any]):
     """`psycopg.Connection`, which knows whether its session needs cleaning."""
 
@@ -100,10 +136,27 @@ class AsyncFleetConnection(_Talk, AsyncConnection[Any]):
         self.ended |= _is_between_transactions(self)
         return super().transaction(*args, **kwargs)
 
-    def wait(self, gen: PQGen[T], *args: Any, **kwargs: Any) -> Coroutine[Any, Any, T]:
-        """Talk to the server."""
+    async def wait(self, gen: PQGen[T], *args: Any, **kwargs: Any) -> T:
+        """Talk to the server. Cancelled, tell it to stop, and wait for its word only a moment."""
         self.talks += 1
-        return super().wait(gen, *args, **kwargs)
+        try:
+            return await waiting.wait_async(gen, self.pgconn.socket, *(args or (WAIT_INTERVAL_S,)), **kwargs)
+        except asyncio.CancelledError:
+            if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                await self._stop(gen)
+            raise
+
+    async def _stop(self, gen: PQGen[Any]) -> None:
+        """End the statement under way. psycopg itself waits ten seconds for a server that is silent."""
+        try:
+            async with asyncio.timeout(CANCEL_PATIENCE_S):
+                await _ask_to_stop(_cancel_request(self))
+                await waiting.wait_async(gen, self.pgconn.socket, interval=WAIT_INTERVAL_S)
+        except (psycopg.Error, TimeoutError):
+            pass  # QueryCanceled, if all went well
+        finally:
+            if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                _shut(self)
 
 
 class _Cursor(Cursor[Any]):
@@ -147,16 +200,8 @@ class _Common:
         return make_conninfo(session.dsn.reveal(), **ours)
 
     def sever(self, conn: psycopg.BaseConnection[Any]) -> None:
-        """Shut the socket down: whoever waits on it fails at once, where a cancel request might hang."""
-        try:
-            duplicate = os.dup(conn.pgconn.socket)
-        except (OSError, psycopg.Error):
-            return  # closed already
-        with socket.socket(fileno=duplicate) as sock:
-            try:
-                sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                return
+        """Whoever waits on it fails at once."""
+        _shut(conn)
 
     def drop(self, conn: psycopg.BaseConnection[Any]) -> None:
         """Shut the socket down, and free what libpq holds."""
@@ -281,6 +326,20 @@ class PsycopgConnector(_Common):
             Cursor(conn).execute(RESET_SQL)
             conn.harmless = conn.talks
 
+    def abandon(self, conn: FleetConnection) -> Coroutine[Any, Any, None]:
+        """Cut it now; the request to stop goes out when the result is run."""
+        request = _cancel_request(conn)
+        self.sever(conn)
+        return self._ask_to_stop(request)
+
+    async def _ask_to_stop(self, request: PGcancelConn | None) -> None:
+        with suppress(psycopg.Error):
+            if request:
+                request.start()
+                waiting.wait_conn(
+                    generators.cancel(request), interval=WAIT_INTERVAL_S, timeout=CANCEL_TIMEOUT_S
+                )
+
     async def close(self, conn: FleetConnection) -> None:
         """End the session."""
         conn.close()
@@ -352,6 +411,17 @@ class AsyncPsycopgConnector(_Common):
         if conn.touched:
             await AsyncCursor(conn).execute(RESET_SQL)
             conn.harmless = conn.talks
+
+    def abandon(self, conn: AsyncFleetConnection) -> Coroutine[Any, Any, None]:
+        """Cut it now; the request to stop goes out when the result is run."""
+        request = _cancel_request(conn)
+        self.sever(conn)
+        return self._ask_to_stop(request)
+
+    async def _ask_to_stop(self, request: PGcancelConn | None) -> None:
+        with suppress(psycopg.Error, TimeoutError):
+            async with asyncio.timeout(CANCEL_TIMEOUT_S):
+                await _ask_to_stop(request)
 
     async def close(self, conn: AsyncFleetConnection) -> None:
         """End the session."""
