@@ -108,6 +108,9 @@ class HandClock:
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> NoReturn:
         raise AssertionError("nothing runs beside the test")
 
+    def race(self, first: Coroutine[Any, Any, Any], delay_s: float, rival: Any) -> NoReturn:
+        raise AssertionError("nobody waits here")
+
     async def close(self, timeout_s: float) -> None:
         """Nothing runs."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, overload
 
 from pgfleet.assembly import Connect
 from pgfleet.core.intent import PLAIN, ReadIntent
+from pgfleet.core.statement import leaves_session_alone
 from pgfleet.engine import Engine
 from pgfleet.face import Face
 from pgfleet.pool import Pooled
@@ -190,15 +191,20 @@ class AsyncReplicaRouter(Face[C]):
         prefer_replica: bool = True,
         max_lag_s: float | None = None,
         timeout_s: float | None = None,
+        hedge: bool | None = None,
     ) -> list[Any]:
         """The driver's rows of one read, with the driver's placeholders. Tried on another node when one fails.
 
+        `hedge`: send it to a second replica too when the first is late, and take the answer that comes first; None: as
+        `PGFLEET_HEDGE` says, for statements that are reads by their text.
         Raises ReadTimeout when it does not finish within `timeout_s`; errors of the SQL pass as they are.
         """
         engine = self._engine or self.engine
         plain = org_id is None and prefer_replica and max_lag_s is None
         intent = PLAIN if plain else self._intent(org_id, prefer_replica, max_lag_s)
-        return await engine.fetch(sql, args, intent, timeout_s)
+        if self._hedges and hedge is None:
+            hedge = leaves_session_alone(sql)
+        return await engine.fetch(sql, args, intent, timeout_s, hedge)
 
     async def fetch_one(self, sql: str, *args: Any, **options: Any) -> Any:
         """The first row, or None. Options as of `fetch`."""

@@ -14,6 +14,7 @@ from pgfleet.core.attempts import NOWHERE, Tried
 from pgfleet.core.intent import ReadIntent
 from pgfleet.core.statement import leaves_session_alone
 from pgfleet.errors import ReadTimeout
+from pgfleet.hedging import Hedging
 from pgfleet.lender import CANDIDATE_SLICE_S, REFRESH_TIMEOUT_S
 from pgfleet.pool import Pooled
 from pgfleet.ports import Runtime, Watcher
@@ -33,6 +34,7 @@ class Engine(Transactions[C]):
     def __init__(self, board: Board[C], watcher: Watcher, runtime: Runtime) -> None:
         super().__init__(board, watcher, runtime)
         self._retries = Retries(board, watcher, runtime)
+        self._hedging = Hedging(self, runtime)
 
     # life
 
@@ -53,29 +55,44 @@ class Engine(Transactions[C]):
     # one statement, or one function, that can run again elsewhere
 
     async def fetch(
-        self, sql: str, args: Sequence[Any], intent: ReadIntent, timeout_s: float | None
+        self,
+        sql: str,
+        args: Sequence[Any],
+        intent: ReadIntent,
+        timeout_s: float | None,
+        hedge: bool | None = False,
     ) -> list[Any]:
-        """The rows of one read. It runs on another node when the one it was sent to fails."""
-        pooled = self.take(intent) if timeout_s is None else None
+        """The rows of one read. It runs on another node when the one it was sent to fails; `hedge`: or is late."""
+        pooled = self.take(intent) if timeout_s is None and not hedge else None
         if pooled is None:
             return await self._attempts(
-                partial(self._fetch, sql, args), intent, timeout_s, leaves_session_alone(sql)
+                self._fetch(sql, args, intent, hedge),
+                intent,
+                timeout_s,
+                leaves_session_alone(sql),
+                first=self._hedging.take(intent) if hedge else None,
             )
         pooled.replayable = True
-        pool = pooled.pool
         try:
-            rows = await pool.connector.fetch(pooled.raw, sql, args)
+            rows = await pooled.pool.connector.fetch(pooled.raw, sql, args)
         except BaseException as error:
             tried = await self._after_failure(pooled, error, NOWHERE)
         else:
-            pool.answers.add(self._clock() - pooled.lent_s)
-            await self._done(pooled, leaves_session_alone(sql))
+            pooled.pool.answers.add(self._clock() - pooled.lent_s)
+            await self.done(pooled, leaves_session_alone(sql))
             return rows
         return await self._attempts(
-            partial(self._fetch, sql, args), intent, None, leaves_session_alone(sql), tried
+            partial(self._send, sql, args), intent, None, leaves_session_alone(sql), tried
         )
 
-    async def _fetch(self, sql: str, args: Sequence[Any], pooled: Pooled[C]) -> list[Any]:
+    def _fetch(
+        self, sql: str, args: Sequence[Any], intent: ReadIntent, hedge: bool | None
+    ) -> Callable[[Pooled[C]], Awaitable[list[Any]]]:
+        if hedge:
+            return partial(self._hedging.fetch, sql, args, intent)
+        return partial(self._send, sql, args)
+
+    async def _send(self, sql: str, args: Sequence[Any], pooled: Pooled[C]) -> list[Any]:
         rows = await pooled.pool.connector.fetch(pooled.raw, sql, args)
         pooled.pool.answers.add(self._clock() - pooled.lent_s)
         return rows
@@ -97,18 +114,20 @@ class Engine(Transactions[C]):
         timeout_s: float | None,
         clean: bool,
         tried: Tried = NOWHERE,
+        first: Pooled[C] | None = None,
     ) -> T:
         """Run `work` on one node after another until one does not fail. Each node is tried once."""
         deadline_s = None if timeout_s is None else self._clock() + timeout_s
         while True:
-            pooled = await self.borrow(intent, self.lease_deadline_s(timeout_s, deadline_s), tried.nodes)
+            lease_s = self.lease_deadline_s(timeout_s, deadline_s)
+            pooled, first = first or await self.borrow(intent, lease_s, tried.nodes), None
             pooled.replayable = True
             try:
                 result = await self._in_time(work(pooled), pooled, deadline_s)
             except BaseException as error:
                 tried = await self._after_failure(pooled, error, tried, timeout_s)
             else:
-                await self._done(pooled, clean)
+                await self.done(pooled, clean)
                 return result
 
     async def _after_failure(
@@ -131,21 +150,16 @@ class Engine(Transactions[C]):
             raise error
         return tried
 
-    async def _done(self, pooled: Pooled[C], clean: bool) -> None:
-        pooled.replayable = False
-        if clean:
-            pooled.pool.give(pooled)
-        else:
-            await self.give_back(pooled)
-
     async def _in_time(self, work: Awaitable[T], pooled: Pooled[C], deadline_s: float | None) -> T:
         """Sever the connection when the caller's time is over: a cancel request could hang on a dead path."""
         if deadline_s is None:
             return await work
 
         def cut() -> None:
-            pooled.timed_out = True
-            pooled.pool.sever(pooled)
+            for attempt in (pooled, pooled.twin):
+                if attempt:
+                    attempt.timed_out = True
+                    attempt.pool.sever(attempt)
 
         timer = self._runtime.call_later(max(0.0, deadline_s - self._clock()), cut)
         try:

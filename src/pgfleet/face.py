@@ -30,6 +30,7 @@ class Face(Generic[C]):
             raise ValueError(f"unknown driver {driver!r}: write {' or '.join(map(repr, self._connectors))}")
         self.settings = settings
         self._connect = _load(self._connectors[driver], driver)
+        self._hedges = settings.hedge
         self._engine: Engine[C] | None = None
 
     @classmethod

@@ -16,7 +16,7 @@ from pgfleet.core.succession import is_hopeless
 from pgfleet.errors import LeaseTimeout, Overloaded, PgfleetError, PrimaryUnavailable, RouterClosed
 from pgfleet.fallback import AnyPool, Place
 from pgfleet.faults import first_line, network_fault
-from pgfleet.pool import PoolClosed, Pooled, PoolTimeout
+from pgfleet.pool import Pool, PoolClosed, Pooled, PoolTimeout
 from pgfleet.ports import Runtime, Watcher
 
 C = TypeVar("C")
@@ -144,6 +144,10 @@ class Lender(Generic[C]):
                 return pooled
         return None
 
+    async def lend_from(self, node: Node[C], intent: ReadIntent, deadline_s: float) -> Pooled[C] | None:
+        """A connection of this very node, if it has one in time and still qualifies. Tells the board what it met."""
+        return await self._try(node, intent, deadline_s, _Round())
+
     async def _try(
         self, node: Node[C], intent: ReadIntent, deadline_s: float, round_: _Round
     ) -> Pooled[C] | None:
@@ -248,6 +252,16 @@ class Lender(Generic[C]):
 
     # giving back
 
+    async def done(self, pooled: Pooled[C], clean: bool) -> None:
+        """Take a connection back after a statement that succeeded; `clean`: one that left the session alone."""
+        pooled.replayable = False
+        if pooled.abandoned:
+            return
+        if clean:
+            pooled.pool.give(pooled)
+        else:
+            await self.give_back(pooled)
+
     async def give_back(
         self, pooled: Pooled[C], error: BaseException | None = None, lease: Lease = "read"
     ) -> Consequence:
@@ -315,9 +329,17 @@ class Lender(Generic[C]):
         if consequence.probe and lease == "write":
             self._search()
 
+    def look_at(self, pooled: Pooled[C]) -> None:
+        """Ask for a probe of the node of this connection."""
+        self._watcher.ask(self.node_of(pooled).name)
+
     def node_of(self, pooled: Pooled[C]) -> Node[C]:
         """Whose connection this is."""
-        return self.board.nodes[self._names[pooled.pool]]
+        return self.node_with(pooled.pool)
+
+    def node_with(self, pool: Pool[C]) -> Node[C]:
+        """Whose pool this is."""
+        return self.board.nodes[self._names[pool]]
 
     # when it cannot be done
 

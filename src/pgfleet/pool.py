@@ -55,8 +55,8 @@ class Pooled(Generic[C]):
     """One connection of a pool."""
 
     __slots__ = (
-        "condemned", "fenced", "idle_since_s", "lent_s", "opened_s", "pool", "raw", "replayable", "severed",
-        "timed_out",
+        "abandoned", "condemned", "fenced", "idle_since_s", "lent_s", "opened_s", "pool", "raw", "replayable",
+        "severed", "timed_out", "twin",
     )  # fmt: skip
 
     def __init__(self, raw: C, pool: Pool[C], opened_s: float) -> None:
@@ -76,6 +76,10 @@ class Pooled(Generic[C]):
         """Severed because the caller's time was over."""
         self.fenced = False
         """Severed because its node is no longer the primary."""
+        self.abandoned = False
+        """Gone in mid-statement, because another one was faster: there is nothing to give back."""
+        self.twin: Pooled[C] | None = None
+        """The connection on which the same statement is under way, sent because this one is late."""
 
 
 class _Waiter(Generic[C]):
@@ -289,6 +293,17 @@ class Pool(Generic[C]):
     async def fill(self, timeout_s: float) -> None:
         """Open connections up to the minimum, at nobody's expense. Raises what opening raises."""
         while self._reserve_minimum():
+            self.give(await self._open(self._runtime.clock() + timeout_s))
+
+    def is_growing(self) -> bool:
+        """Whether a connection is being opened."""
+        return self._opening > 0
+
+    async def grow(self, timeout_s: float) -> None:
+        """Open one connection more, if there is room. Raises what opening raises."""
+        with self._lock:
+            has_place = self._reserve()
+        if has_place:
             self.give(await self._open(self._runtime.clock() + timeout_s))
 
     async def close(self) -> None:

@@ -6,13 +6,15 @@ never suspend, so that each procedure is written once.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
 from pgfleet.core.failure import Fault
 
 C = TypeVar("C")
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 class Connector(Protocol[C]):
@@ -101,6 +103,31 @@ class Spawned(Protocol):
         """End it, if that can be done: a task ends, a thread goes on."""
 
 
+class Rival(Protocol[T_co]):
+    """The second of a race: begun only when the first is late."""
+
+    def begin(self) -> Coroutine[Any, Any, T_co] | None:
+        """What is to run beside the first; None: nothing. Never blocks."""
+
+    def cut(self) -> None:
+        """It has lost: have it end soon. Never blocks."""
+
+    def cut_first(self) -> None:
+        """The first has lost: whoever is blocked in it fails at once. Never blocks."""
+
+
+class Race(Protocol[T_co]):
+    """Two ways to one answer. Awaited, it gives the answer that comes first, or raises the first one's error."""
+
+    by_second: bool
+    """Whether the second gave the answer. The first was ended then: what it used is in an unknown state."""
+    first_error: Exception | None
+    """What the first failed with by itself."""
+
+    def __await__(self) -> Generator[Any, None, T_co]:
+        """Run it."""
+
+
 class Runtime(Protocol):
     """Tasks or threads, and the monotonic clock that they share."""
 
@@ -118,6 +145,9 @@ class Runtime(Protocol):
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> Spawned:
         """Run `work` beside the caller until it ends or the runtime closes."""
+
+    def race(self, first: Coroutine[Any, Any, T], delay_s: float, rival: Rival[T]) -> Race[T]:
+        """Run `first` in the caller's own turn, and what `rival` begins beside it if it takes longer than `delay_s`."""
 
     async def close(self, timeout_s: float) -> None:
         """Wait for all that was spawned, and end what is left after `timeout_s`."""

@@ -167,13 +167,16 @@ class ReplicaRouter(Face[C]):
         prefer_replica: bool = True,
         max_lag_s: float | None = None,
         timeout_s: float | None = None,
+        hedge: bool | None = None,
     ) -> list[Any]:
         """The driver's rows of one read, with the driver's placeholders. Tried on another node when one fails.
 
+        `hedge`: send it to a second replica too when the first is late, and take the answer that comes first. It
+        costs a thread, so here it is off unless it is asked for.
         Raises ReadTimeout when it does not finish within `timeout_s`; errors of the SQL pass as they are.
         """
         intent = self._intent(org_id, prefer_replica, max_lag_s)
-        return drive(self.engine.fetch(sql, args, intent, timeout_s))
+        return drive(self.engine.fetch(sql, args, intent, timeout_s, hedge))
 
     def fetch_one(self, sql: str, *args: Any, **options: Any) -> Any:
         """The first row, or None. Options as of `fetch`."""

@@ -11,9 +11,13 @@ import threading
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from heapq import heappop, heappush
 from itertools import count
 from typing import Any, TypeVar
+
+from pgfleet.ports import Rival
+from pgfleet.races import TaskRace, TaskRaces, ThreadRace
 
 T = TypeVar("T")
 logger = logging.getLogger("pgfleet")
@@ -66,9 +70,10 @@ class TaskRuntime:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self.clock = time.monotonic
         self._no_lock: AbstractContextManager[None] = nullcontext()
+        self._races = TaskRaces(self._loop, partial(self._begin, name="hedge"))
 
     def lock(self) -> AbstractContextManager[Any]:
         """Nothing: no task is interrupted between two awaits."""
@@ -84,10 +89,17 @@ class TaskRuntime:
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Run `work` as a task."""
+        return self._begin(work, name)
+
+    def _begin(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
         task = self._loop.create_task(work, name=f"pgfleet {name}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+    def race(self, first: Coroutine[Any, Any, T], delay_s: float, rival: Rival[T]) -> TaskRace[T]:
+        """Run `first` in the caller's own turn, and a rival task beside it if it takes longer than `delay_s`."""
+        return TaskRace(self._races, first, delay_s, rival)
 
     async def close(self, timeout_s: float) -> None:
         """Wait for the tasks, and cancel what is left after `timeout_s`."""
@@ -215,6 +227,10 @@ class ThreadRuntime:
         with self._threads_lock:
             self._threads = [*(other for other in self._threads if other.is_alive()), thread]
         return thread
+
+    def race(self, first: Coroutine[Any, Any, T], delay_s: float, rival: Rival[T]) -> ThreadRace[T]:
+        """Run `first` in the caller's own turn, and a rival thread beside it if it takes longer than `delay_s`."""
+        return ThreadRace(first, rival, partial(self.call_later, delay_s), self.spawn)
 
     async def close(self, timeout_s: float) -> None:
         """Wait for the threads, at most `timeout_s` for all of them."""

@@ -57,7 +57,7 @@ async def tasks_of_psycopg() -> None:
         assert_type(conn, Tasks)
     async with router.write() as conn:
         assert_type(conn, Tasks)
-    assert_type(await router.fetch("select 1", timeout_s=1.0), list[Any])
+    assert_type(await router.fetch("select 1", timeout_s=1.0, hedge=True), list[Any])
     assert_type(await router.execute("delete from booking", org_id=7), str)
     assert_type(await router.run_read(_server_version), int)
     router.accept_cluster(7)

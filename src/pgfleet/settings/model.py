@@ -49,6 +49,8 @@ class Settings:
     """What becomes of reads beyond these: they wait, are shed, or are answered by a replica that is too stale."""
     retry_budget: float = 0.2
     """The part of the reads that may be sent once more after they failed; 0: none."""
+    hedge: bool = False
+    """Whether a read whose answer is late is sent to a second replica too: among tasks; threads ask each time."""
     policy: str = "round_robin"
     api_token: Secret | None = None
 

@@ -51,6 +51,7 @@ GENERAL = (
     Variable("PGFLEET_FALLBACK_RATE", "fallback_rate", RATE),
     Variable("PGFLEET_OVERLOAD", "overload", OVERLOAD),
     Variable("PGFLEET_RETRY_BUDGET", "retry_budget", BUDGET),
+    Variable("PGFLEET_HEDGE", "hedge", BOOLEAN),
     Variable("PGFLEET_POLICY", "policy", POLICY),
     Variable("PGFLEET_API_TOKEN", "api_token", TOKEN),
 )

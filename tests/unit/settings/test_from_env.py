@@ -71,6 +71,7 @@ def test_reads_everything_else() -> None:
         PGFLEET_FALLBACK_SHARE="1",
         PGFLEET_FALLBACK_RATE="200",
         PGFLEET_OVERLOAD="shed",
+        PGFLEET_HEDGE="on",
         PGFLEET_RETRY_BUDGET="0",
         PGFLEET_POLICY="least_in_flight",
         PGFLEET_API_TOKEN="Γ".encode().hex(),
@@ -78,6 +79,7 @@ def test_reads_everything_else() -> None:
     assert settings.fallback_dsn == Dsn.parse("host=primary user=reader dbname=hotel")
     assert (settings.max_lag_s, settings.fallback_share) == (0.5, 1)
     assert (settings.fallback_rate, settings.overload, settings.retry_budget) == (200, "shed", 0)
+    assert settings.hedge
     assert settings.policy == "least_in_flight"
     assert settings.api_token == Secret("ce93")
 

@@ -1,0 +1,231 @@
+"""Two attempts at one answer, the second begun only when the first is late.
+
+The first stays in its caller's own task or thread, so that a race which is not needed costs next to nothing: among
+tasks its coroutine is driven here by hand, and the futures that it waits for go to the event loop untouched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, Generic, TypeVar
+
+from pgfleet.ports import Rival, Timer
+
+T = TypeVar("T")
+logger = logging.getLogger("pgfleet")
+
+SWEEP_S = 0.001
+"""How closely the delays are kept."""
+
+
+class TaskRaces:
+    """The races of one event loop. One timer looks after all of them: one for each would cost more than the read."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, begin: Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]]
+    ) -> None:
+        self.begin = begin
+        """Run a coroutine as a task."""
+        self._loop = loop
+        self._armed: deque[TaskRace[Any]] = deque()
+        self._is_due = False
+
+    def arm(self, race: TaskRace[Any], delay_s: float) -> None:
+        """Begin the second when the first takes longer than this."""
+        race.due_s = self._loop.time() + delay_s
+        self._armed.append(race)
+        if not self._is_due:
+            self._is_due = True
+            self._loop.call_later(delay_s, self._sweep)
+
+    def _sweep(self) -> None:
+        now_s = self._loop.time()
+        armed, self._armed = self._armed, deque()
+        for race in armed:
+            if race.is_over:
+                continue
+            if race.due_s <= now_s:
+                race.begin_second()
+            else:
+                self._armed.append(race)
+        self._is_due = bool(self._armed)
+        if self._is_due:
+            next_s = min(race.due_s for race in self._armed) - now_s
+            self._loop.call_later(max(SWEEP_S, next_s), self._sweep)
+
+
+class TaskRace(Generic[T]):
+    """A race among tasks: the second is a task of its own."""
+
+    __slots__ = (
+        "_caller", "_cancelled", "_delay_s", "_first", "_races", "_rival", "_second", "_waits_for", "_won",
+        "by_second", "due_s", "first_error", "is_over",
+    )  # fmt: skip
+
+    def __init__(
+        self, races: TaskRaces, first: Coroutine[Any, Any, T], delay_s: float, rival: Rival[T]
+    ) -> None:
+        self._races = races
+        self._first = first
+        self._delay_s = delay_s
+        self._rival = rival
+        self._second: asyncio.Task[T] | None = None
+        self._won = False
+        self.due_s = 0.0
+        self.by_second = False
+        self.first_error: Exception | None = None
+        self.is_over = False
+
+    def __await__(self) -> Generator[Any, None, T]:
+        """Run it."""
+        try:
+            self._waits_for = self._first.send(None)
+            self._races.arm(self, self._delay_s)
+            self._caller = asyncio.current_task()
+            return (yield from self._drive())
+        except StopIteration as done:
+            answer: T = done.value
+            return answer
+        finally:
+            self.is_over = True
+            if self._second and not self._second.done():
+                self._second.cancel()
+
+    def _drive(self) -> Generator[Any, None, T]:
+        """Hand on what the first waits for, until it ends or the second has won."""
+        try:
+            while not self._won:
+                try:
+                    yield self._waits_for
+                except BaseException as error:
+                    if self._is_beaten():
+                        break
+                    self._waits_for = self._first.throw(error)
+                else:
+                    self._waits_for = self._first.send(None)
+        except StopIteration as done:
+            answer: T = done.value
+            return answer
+        except Exception as error:
+            self.first_error = error
+            return (yield from self._left_to_second(error))
+        self._first.close()
+        self._rival.cut_first()
+        return self._seconds_answer()
+
+    def _is_beaten(self) -> bool:
+        """Whether it was the second that woke us; a caller who was cancelled meanwhile is cancelled all the same."""
+        return self._won and self._caller is not None and self._caller.cancelling() == self._cancelled
+
+    def _left_to_second(self, error: Exception) -> Generator[Any, None, T]:
+        """The first has failed: what the second says, if it runs, is the answer."""
+        if self._second is None:
+            raise error
+        try:
+            yield from self._second
+        except Exception:
+            raise error from None
+        return self._seconds_answer()
+
+    def _seconds_answer(self) -> T:
+        assert self._second
+        self.by_second = True
+        return self._second.result()
+
+    def begin_second(self) -> None:
+        """The first is late."""
+        if (work := self._rival.begin()) is None:
+            return
+        assert self._caller
+        self._cancelled = self._caller.cancelling()
+        self._second = self._races.begin(work)
+        self._second.add_done_callback(self._second_done)
+
+    def _second_done(self, second: asyncio.Task[T]) -> None:
+        """Wake the caller by cancelling what the first waits for, unless that has just come."""
+        if second.cancelled() or second.exception() or self.is_over:
+            return
+        self._won = True
+        if self._waits_for is not None and self.first_error is None:
+            self._waits_for.cancel()
+
+
+class ThreadRace(Generic[T]):
+    """A race among threads: the first blocks its caller's, so to end it is to cut its connection."""
+
+    def __init__(
+        self,
+        first: Coroutine[Any, Any, T],
+        rival: Rival[T],
+        later: Callable[[Callable[[], None]], Timer],
+        spawn: Callable[[Coroutine[Any, Any, None], str], object],
+    ) -> None:
+        self._first = first
+        self._rival = rival
+        self._later = later
+        self._spawn = spawn
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._began = False
+        self._first_ended = False
+        self._answer: T
+        self.by_second = False
+        self.first_error: Exception | None = None
+
+    def __await__(self) -> Generator[Any, None, T]:
+        """Run it."""
+        return self._run().__await__()
+
+    async def _run(self) -> T:
+        timer = self._later(self._begin_second)
+        try:
+            answer = await self._first
+        except Exception as error:
+            timer.cancel()
+            return self._left_to_second(error)
+        finally:
+            timer.cancel()
+            if self._first_has_ended():
+                self._rival.cut()
+        return self._answer if self.by_second else answer
+
+    def _first_has_ended(self) -> bool:
+        """Whether the second is still running, to no end."""
+        with self._lock:
+            self._first_ended = True
+            return self._began and not self._ended.is_set()
+
+    def _left_to_second(self, error: Exception) -> T:
+        with self._lock:
+            if not self.by_second:  # then it is no cut of ours that it failed by
+                self.first_error = error
+        if self._began:
+            self._ended.wait()
+        if self.by_second:
+            return self._answer
+        raise error
+
+    def _begin_second(self) -> None:
+        if (work := self._rival.begin()) is not None:
+            self._began = True
+            self._spawn(self._run_second(work), "hedge")
+
+    async def _run_second(self, work: Coroutine[Any, Any, T]) -> None:
+        try:
+            self._settle(await work)
+        except Exception as error:  # it has given its connection back, and told the board what it met
+            logger.debug("a second attempt failed: %s", error)
+        finally:
+            self._ended.set()
+
+    def _settle(self, answer: T) -> None:
+        with self._lock:
+            if self._first_ended:
+                return
+            self._answer, self.by_second = answer, True
+            if self.first_error is None:
+                self._rival.cut_first()
