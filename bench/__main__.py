@@ -14,6 +14,7 @@ BENCHMARKS = {
     "fake": ("acquire and release over drivers that do nothing", "bench.fake"),
     "import": ("import pgfleet in a fresh process", "bench.imports"),
     "faults": ("replicas killed under load: errors, gaps, return", "bench.faults"),
+    "hedging": ("second reads: what it costs to be ready, and a frozen replica", "bench.hedging"),
     "local": ("a primary and three replicas from nothing", "bench.local"),
 }
 
