@@ -81,7 +81,8 @@ def _read_hosts(text: str) -> dict[str, str]:
             "has a host that cannot be read; write host:port, an IPv6 address in brackets: [::1]:5432"
         )
     hosts = [_decode(item[1] or item[2]) for item in found if item]
-    return {"host": ",".join(hosts), "port": ",".join(item[3] or "" for item in found if item)}
+    ports = [_decode(item[3] or "") for item in found if item]
+    return {"host": ",".join(hosts), "port": ",".join(ports)}
 
 
 def _read_query(text: str) -> dict[str, str]:

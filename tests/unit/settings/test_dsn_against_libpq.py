@@ -111,6 +111,8 @@ def test_what_people_write_is_read_as_libpq_reads_it(
 @example("postgresql://h/db?user=x&")
 @example("postgresql://u:p?x@h/db#f")
 @example("postgresql://a%2Cb/db")
+@example("postgresql://:%")
+@example("postgresql://h:5%34/db")
 def test_nothing_is_read_otherwise_than_libpq_reads_it(text: str) -> None:
     try:
         ours = parse_conninfo(text)
