@@ -15,7 +15,7 @@ from pgfleet.core.intent import ReadIntent
 from pgfleet.core.statement import leaves_session_alone
 from pgfleet.errors import ReadTimeout
 from pgfleet.hedging import Hedging
-from pgfleet.lender import CANDIDATE_SLICE_S, REFRESH_TIMEOUT_S
+from pgfleet.lender import REFRESH_TIMEOUT_S
 from pgfleet.pool import Pooled
 from pgfleet.ports import Runtime, Watcher
 from pgfleet.retries import Retries
@@ -26,6 +26,8 @@ T = TypeVar("T")
 
 START_TIMEOUT_S = 2.0
 STOP_TIMEOUT_S = 2.0
+ASK_TIMEOUT_S = 2.0
+"""The longest that a statement of the monitoring may take."""
 
 
 class Engine(Transactions[C]):
@@ -137,10 +139,7 @@ class Engine(Transactions[C]):
         pooled.replayable = False
         consequence = await self.give_back(pooled, error)
         if pooled.timed_out and isinstance(error, Exception):
-            raise ReadTimeout(
-                f"the read did not finish within {timeout_s} s on {self.node_of(pooled).name}",
-                "Give it a longer timeout_s, or find out why it is slow there (pg_stat_activity).",
-            ) from None
+            raise self._late(pooled, timeout_s) from None
         if not consequence.retry_elsewhere:
             raise error
         lost = consequence.drop_connection and not pooled.severed
@@ -149,6 +148,12 @@ class Engine(Transactions[C]):
             error.add_note(f"pgfleet: this read was not sent once more: {refusal}")
             raise error
         return tried
+
+    def _late(self, pooled: Pooled[C], timeout_s: float | None) -> ReadTimeout:
+        return ReadTimeout(
+            f"the read did not finish within {timeout_s} s on {self.node_of(pooled).name}",
+            "Give it a longer timeout_s, or find out why it is slow there (pg_stat_activity).",
+        )
 
     async def _in_time(self, work: Awaitable[T], pooled: Pooled[C], deadline_s: float | None) -> T:
         """Sever the connection when the caller's time is over: a cancel request could hang on a dead path."""
@@ -177,15 +182,20 @@ class Engine(Transactions[C]):
         if old:
             await self._watcher.refresh(tuple(old), REFRESH_TIMEOUT_S)
 
-    async def fetch_from(self, name: str, sql: str) -> list[Any]:
-        """The rows of a statement on this very node, for monitoring. Raises what the driver raises, and KeyError."""
+    async def fetch_from(self, name: str, sql: str, timeout_s: float = ASK_TIMEOUT_S) -> list[Any]:
+        """The rows of a statement on this very node, for monitoring.
+
+        Raises ReadTimeout after `timeout_s`, what the driver raises, and KeyError.
+        """
         self._check_open()
-        pool = self.board.nodes[name].reads
-        pooled = await pool.acquire(self._clock() + CANDIDATE_SLICE_S)
+        pool, deadline_s = self.board.nodes[name].reads, self._clock() + timeout_s
+        pooled = await pool.acquire(deadline_s)
         try:
-            rows = await pool.connector.fetch(pooled.raw, sql, ())
+            rows = await self._in_time(pool.connector.fetch(pooled.raw, sql, ()), pooled, deadline_s)
         except BaseException as error:
             await self.give_back(pooled, error)
+            if pooled.timed_out and isinstance(error, Exception):
+                raise self._late(pooled, timeout_s) from None
             raise
         await self.give_back(pooled)
         return rows

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pgfleet import LeaseTimeout, Overloaded
+from pgfleet import LeaseTimeout, Overloaded, ReadTimeout
 from pgfleet.core.budget import RETRY_BURST
 from tests.fakes import FakeAsyncRouter, FakeError, in_virtual_time, lost, pass_time, sql_error
 from tests.unit.test_engine import CLEAN, fetched, fleet, served_by, write
@@ -90,6 +90,18 @@ async def test_a_block_is_never_run_twice() -> None:
         with pytest.raises(FakeError):
             await use()
         assert len(runs) == 1
+
+
+@in_virtual_time
+async def test_a_statement_of_the_monitoring_ends_in_time() -> None:
+    async with fleet(1) as router:
+        assert await router.engine.fetch_from("replica-1", "q") == [("replica-1",)]
+        router.world["replica-1"].silent = True
+        began_s = asyncio.get_running_loop().time()
+        with pytest.raises(ReadTimeout):
+            await router.engine.fetch_from("replica-1", "q", timeout_s=1.5)
+        assert asyncio.get_running_loop().time() - began_s == pytest.approx(1.5)
+        router.world["replica-1"].silent = False
 
 
 # a read that ends servers
