@@ -15,6 +15,7 @@ BENCHMARKS = {
     "import": ("import pgfleet in a fresh process", "bench.imports"),
     "faults": ("replicas killed under load: errors, gaps, return", "bench.faults"),
     "hedging": ("second reads: what it costs to be ready, and a frozen replica", "bench.hedging"),
+    "overload": ("all replicas dead: what the reads cost the writes", "bench.overload"),
     "local": ("a primary and three replicas from nothing", "bench.local"),
 }
 

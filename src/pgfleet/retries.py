@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from pgfleet.board import Board
@@ -46,15 +47,15 @@ class Retries:
         """
         before = {name: self._board.topology.node(name).observation for name in lost}
         until_s = self._runtime.clock() + LOOK_S
-        down = lost
-        while True:
-            await self._watcher.refresh(tuple(down), max(0.0, until_s - self._runtime.clock()))
-            nodes = [self._board.topology.node(name) for name in lost]
-            if down is not lost and any(
-                came_back_the_same(before[n.name], n) for n in nodes if n.name in down
-            ):
-                return True
-            down = frozenset(node.name for node in nodes if node.trouble)
-            if not down or self._runtime.clock() >= until_s:
-                return False
+        for _ in range(2):  # the first look may learn no more than that its own connection was lost too
+            await self._look_at(lost, until_s)
+        down = {name for name in lost if self._board.topology.node(name).trouble}
+        while down and self._runtime.clock() < until_s:
             await self._runtime.signal().wait(PAUSE_S)
+            await self._look_at(down, until_s)
+            if any(came_back_the_same(before[name], self._board.topology.node(name)) for name in down):
+                return True
+        return False
+
+    async def _look_at(self, names: Iterable[str], until_s: float) -> None:
+        await self._watcher.refresh(tuple(names), max(0.0, until_s - self._runtime.clock()))

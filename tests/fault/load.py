@@ -33,6 +33,7 @@ class Load:
         """The nodes that answered the next so many reads."""
         self.forget()
         await becomes(lambda: self.answers.total() >= reads or bool(self.errors))
+        assert not self.errors, (repr(self.errors[0]), getattr(self.errors[0], "__notes__", ()))
         return +self.answers
 
 

@@ -130,6 +130,27 @@ async def test_a_read_whose_servers_die_goes_on_to_the_last() -> None:
 
 
 @in_virtual_time
+async def test_a_read_whose_connections_the_network_cuts_goes_on() -> None:
+    """Those of the probes are cut too, and so is the first that is opened next."""
+    async with fleet(3) as router:
+        loop = asyncio.get_running_loop()
+        for name in ("replica-1", "replica-2", "replica-3"):
+            server = router.world[name]
+            server.latency_s = 0.002
+
+            def mend(server: Any = server) -> None:
+                server.refuses = None
+
+            def cut(server: Any = server, mend: Any = mend) -> Any:
+                server.crash()
+                loop.call_later(0.003, mend)
+                return lost()
+
+            server.answers["q"] = cut
+        assert await router.fetch("q") == [("primary",)]
+
+
+@in_virtual_time
 async def test_a_read_whose_servers_restart_goes_on() -> None:
     async with fleet(3) as router:
         loop = asyncio.get_running_loop()
