@@ -176,7 +176,9 @@ class AsyncReplicaRouter(Face[C]):
         """A connection of the primary. psycopg: one transaction, committed on leaving; asyncpg: its autocommit.
 
         `transaction=True` is one transaction on both. From entering on, reads of this `org_id` see the write.
-        Raises PrimaryUnavailable (nothing was sent), LeaseTimeout, RouterClosed on entering.
+        While there is no primary, entering waits for one. Raises PrimaryUnavailable, SplitBrain, LeaseTimeout,
+        RouterClosed on entering (nothing was sent); on leaving, when the connection was lost, PrimaryUnavailable
+        (surely not committed) or OutcomeUnknown.
         """
         engine = self.engine
         return AsyncTransactionLease(

@@ -154,7 +154,9 @@ class ReplicaRouter(Face[C]):
         """A connection of the primary in one transaction, committed on leaving and rolled back on an exception.
 
         `transaction=False` leaves it in autocommit. From entering on, reads of this `org_id` see the write.
-        Raises PrimaryUnavailable (nothing was sent), LeaseTimeout, RouterClosed on entering.
+        While there is no primary, entering waits for one. Raises PrimaryUnavailable, SplitBrain, LeaseTimeout,
+        RouterClosed on entering (nothing was sent); on leaving, when the connection was lost, PrimaryUnavailable
+        (surely not committed) or OutcomeUnknown.
         """
         engine = self.engine
         return TransactionLease(lambda: engine.open_write(transaction, timeout_s, org_id), engine.end_write)

@@ -123,7 +123,7 @@ class Transactions(Writer[C]):
     async def _is_gone(self, pooled: Pooled[C]) -> bool:
         """Whether the connection is lost, by all that has arrived until now."""
         await self._guarded(pooled, self._runtime.signal().wait(0.0))
-        return pooled.fenced or pooled.pool.connector.is_gone(pooled.raw)
+        return pooled.pool.connector.is_gone(pooled.raw)
 
     async def _commit(self, lease: Transaction[C]) -> None:
         pooled, connector = lease.pooled, lease.pooled.pool.connector
