@@ -13,6 +13,7 @@ from pgfleet.engine import Engine
 from pgfleet.faults import NotPrimary
 from pgfleet.monitor import Monitor, observe
 from pgfleet.pool import Pool, PoolLimits
+from pgfleet.pooler import check_same_server
 from pgfleet.ports import Connector, Runtime
 from pgfleet.settings import Dsn, NodeSettings, Settings
 
@@ -35,20 +36,23 @@ def _node(settings: Settings, node: NodeSettings, connect: Connect[C], runtime: 
     configured_primary = node is settings.primary
 
     def pool(dsn: Dsn, password: Password, max_size: int, min_size: int, read_only: bool) -> Pool[C]:
-        session = SessionSettings(dsn, password, settings.query_timeout_s, read_only)
+        pooled = settings.pooler == "transaction"
+        session = SessionSettings(dsn, password, settings.query_timeout_s, read_only, pooled)
         limits = PoolLimits(max_size, min(min_size, max_size), settings.max_idle_s, settings.max_lifetime_s)
         return Pool(connect(session), runtime, limits, bound)
 
     reads_dsn = settings.fallback_dsn if configured_primary and settings.fallback_dsn else node.dsn
     reads_password = None if reads_dsn is settings.fallback_dsn else node.password
     reads_max = _fallback_size(settings) if configured_primary else node.max_connections
+    writes = pool(node.dsn, node.password, node.max_connections, node.min_connections, False)
     return Node(
         name=node.name,
         reads=pool(
             reads_dsn, reads_password, reads_max, 0 if configured_primary else node.min_connections, True
         ),
-        writes=pool(node.dsn, node.password, node.max_connections, node.min_connections, False),
-        prober=connect(SessionSettings(node.dsn, node.password)),
+        writes=writes,
+        prober=connect(SessionSettings(node.probe_dsn or node.dsn, node.password)),
+        pooler=writes.connector if node.probe_dsn else None,
     )
 
 
@@ -66,6 +70,8 @@ def _admission(
 
     async def admit(conn: C) -> None:
         seen: Observation = await observe(pool.connector, conn, runtime)
+        if board.nodes[name].pooler:
+            check_same_server(board.topology.node(name).observation, seen)
         board.observe(name, seen)
         if writes and board.topology.primary_name != name:
             raise NotPrimary(f"{name} is no longer the primary")

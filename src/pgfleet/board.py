@@ -35,6 +35,8 @@ class Node(Generic[C]):
     reads: Pool[C]
     writes: Pool[C]
     prober: Connector[C]
+    pooler: Connector[C] | None = None
+    """The way through the pooler in front of the server, where `prober` passes by one."""
     shutdowns: int = field(default=0)
     """Connections ended by an administrator (57P01) since the node was last seen well."""
 

@@ -15,6 +15,7 @@ from pgfleet.core.plan import lag_s
 from pgfleet.core.probe import OBSERVE_SQL, read_observation
 from pgfleet.core.schedule import Pace
 from pgfleet.faults import first_line, network_fault, probe_reason
+from pgfleet.pooler import try_pooler
 from pgfleet.ports import Connector, Runtime, Signal
 
 C = TypeVar("C")
@@ -162,6 +163,7 @@ class Monitor(Generic[C]):
         for last in (False, True):
             try:
                 seen = await watch.look()
+                await self._through_pooler(watch.node, seen)
             except Exception as error:
                 if not last and not self._board.topology.node(watch.node.name).trouble:
                     continue
@@ -169,6 +171,12 @@ class Monitor(Generic[C]):
             else:
                 self._board.observe(watch.node.name, seen)
             return
+
+    async def _through_pooler(self, node: Node[C], seen: Observation) -> None:
+        """A server behind a pooler is of use when both answer. While it is in use, its callers tell of the pooler."""
+        state = self._board.topology.node(node.name)
+        if node.pooler and (state.trouble or state.observation is None):
+            await try_pooler(node.pooler, seen, self._runtime, CONNECT_TIMEOUT_S)
 
     def _condemn(self, node: Node[C], error: Exception) -> None:
         reason = probe_reason(node.prober.fault(error) or network_fault(error))

@@ -54,7 +54,14 @@ def for_monitoring(settings: Settings) -> Settings:
 
 
 def _for_monitoring(node: NodeSettings) -> NodeSettings:
-    return replace(node, dsn=_named(node.dsn), max_connections=CONNECTIONS_PER_NODE, min_connections=0)
+    probe_dsn = _named(node.probe_dsn) if node.probe_dsn else None
+    return replace(
+        node,
+        dsn=_named(node.dsn),
+        probe_dsn=probe_dsn,
+        max_connections=CONNECTIONS_PER_NODE,
+        min_connections=0,
+    )
 
 
 def _named(dsn: Dsn) -> Dsn:

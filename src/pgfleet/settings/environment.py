@@ -11,11 +11,13 @@ from pgfleet.settings.replica_names import misnamed, replica_numbers
 from pgfleet.settings.source import Source
 from pgfleet.settings.variables import (
     CONNECTION_STRING,
+    DATABASE_PROBE_URL,
     DATABASE_READ_URL,
     DATABASE_URL,
     GENERAL,
     OF_PRIMARY,
     OF_REPLICA,
+    PROBE_URL,
     REPLICA_PREFIX,
     Variable,
 )
@@ -30,7 +32,11 @@ def read_environment(environ: Mapping[str, str]) -> tuple[dict[str, Any], tuple[
     source.problems |= misnamed(source.names())
     fields = _values(source, GENERAL)
     problems = [f"{name}: {complaint}" for name, complaint in source.problems.items()]
-    problems += fleet_problems(primary, replicas)
+    problems += (
+        line
+        for line in fleet_problems(primary, replicas, fields.get("pooler", "none"))
+        if not _is_told(source, line.partition(":")[0])
+    )
     return {"primary": primary, "replicas": replicas, "fallback_dsn": fallback_dsn, **fields}, tuple(problems)
 
 
@@ -40,7 +46,8 @@ def _primary(source: Source) -> NodeSettings | None:
     if dsn is None:
         _require(source, DATABASE_URL, f"is not set; write the primary's address into it: {EXAMPLE}")
         return None
-    return NodeSettings(PRIMARY, dsn, variable=DATABASE_URL, **values)
+    probe_dsn = source.dsn(DATABASE_PROBE_URL)
+    return NodeSettings(PRIMARY, dsn, probe_dsn=probe_dsn, variable=DATABASE_URL, **values)
 
 
 def _replica(source: Source, number: int) -> NodeSettings | None:
@@ -55,7 +62,7 @@ def _replica(source: Source, number: int) -> NodeSettings | None:
         _require(source, variable, f"is not set, but {other} is; write {EXAMPLE}, or remove {other}")
         return None
     fields: dict[str, Any] = {"name": f"replica-{number}", **values}
-    return NodeSettings(dsn=dsn, variable=variable, **fields)
+    return NodeSettings(dsn=dsn, probe_dsn=source.dsn(prefix + PROBE_URL), variable=variable, **fields)
 
 
 def _values(source: Source, variables: Iterable[Variable], prefix: str = "") -> dict[str, Any]:
@@ -70,5 +77,9 @@ def _bounded(values: dict[str, Any], most: int, least: int) -> dict[str, Any]:
 
 
 def _require(source: Source, variable: str, complaint: str) -> None:
-    if not {variable, f"{variable}_FILE"} & source.problems.keys():
+    if not _is_told(source, variable):
         source.problems[variable] = complaint
+
+
+def _is_told(source: Source, variable: str) -> bool:
+    return bool({variable, f"{variable}_FILE"} & source.problems.keys())

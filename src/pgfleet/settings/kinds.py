@@ -14,6 +14,7 @@ YEAR_S = 31_536_000
 MOST_CONNECTIONS = 262_143
 """The most that PostgreSQL takes as its own `max_connections`."""
 POLICIES = ("round_robin", "least_in_flight")
+POOLERS = ("none", "transaction")
 
 _UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _TRUE = ("true", "1", "yes", "on")
@@ -159,6 +160,9 @@ ZONE = Kind(
     "'eu-west-1a'",
 )
 POLICY = Kind(str, POLICIES.__contains__, "a policy", f"write {' or '.join(POLICIES)}", repr(POLICIES[0]))
+POOLER = Kind(
+    str, POOLERS.__contains__, "a kind of pooler", f"write {' or '.join(POOLERS)}", repr(POOLERS[1])
+)
 TOKEN = Kind(
     Secret,
     _is_token,

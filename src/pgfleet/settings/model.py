@@ -40,12 +40,14 @@ class Settings:
     fallback_share: float = 0.25
     """The part of the primary's connections that reads may take when no replica serves them."""
     policy: str = "round_robin"
+    pooler: str = "none"
+    """`transaction`: every `dsn` leads to a pooler that lends a server's connection for one transaction."""
     api_token: Secret | None = None
 
     def __post_init__(self) -> None:
         complaints = [(known.field, known.kind.complaint(getattr(self, known.field))) for known in GENERAL]
         problems = [f"{field}: {complaint}" for field, complaint in complaints if complaint]
-        _refuse((*problems, *fleet_problems(self.primary, self.replicas)))
+        _refuse((*problems, *fleet_problems(self.primary, self.replicas, self.pooler)))
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:

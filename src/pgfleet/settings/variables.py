@@ -12,6 +12,7 @@ from pgfleet.settings.kinds import (
     MIN_CONNECTIONS,
     NAME,
     POLICY,
+    POOLER,
     SECONDS,
     SHARE,
     TOKEN,
@@ -31,7 +32,9 @@ class Variable(NamedTuple):
 
 DATABASE_URL = "DATABASE_URL"
 DATABASE_READ_URL = "DATABASE_READ_URL"
+DATABASE_PROBE_URL = "DATABASE_PROBE_URL"
 CONNECTION_STRING = "CONNECTION_STRING"
+PROBE_URL = "PROBE_URL"
 REPLICA_PREFIX = "READ_REPLICA_"
 
 GENERAL = (
@@ -44,6 +47,7 @@ GENERAL = (
     Variable("PGFLEET_MAX_LAG_S", "max_lag_s", SECONDS),
     Variable("PGFLEET_FALLBACK_SHARE", "fallback_share", SHARE),
     Variable("PGFLEET_POLICY", "policy", POLICY),
+    Variable("PGFLEET_POOLER", "pooler", POOLER),
     Variable("PGFLEET_API_TOKEN", "api_token", TOKEN),
 )
 """Those of the whole fleet: fields of `Settings`."""
@@ -62,11 +66,12 @@ OF_REPLICA = (
 )
 """Those of one replica, without `READ_REPLICA_<n>_`: fields of `NodeSettings`."""
 
-REPLICA_NAMES = (CONNECTION_STRING, *(variable.name for variable in OF_REPLICA))
+REPLICA_NAMES = (CONNECTION_STRING, *(variable.name for variable in OF_REPLICA), PROBE_URL)
 
 VARIABLES = (
     DATABASE_URL,
     DATABASE_READ_URL,
+    DATABASE_PROBE_URL,
     *(f"{REPLICA_PREFIX}<n>_{name}" for name in REPLICA_NAMES),
     *(variable.name for variable in OF_PRIMARY),
     *(variable.name for variable in GENERAL),
