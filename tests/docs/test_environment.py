@@ -15,6 +15,8 @@ PAGE = (ROOT / "docs/reference/environment.md").read_text()
 BASE = {
     "DATABASE_URL": "postgresql://primary/db",
     "READ_REPLICA_1_CONNECTION_STRING": "postgresql://replica/db",
+    "DATABASE_PROBE_URL": "postgresql://primary-itself/db",
+    "READ_REPLICA_1_PROBE_URL": "postgresql://replica-itself/db",
 }
 
 

@@ -116,7 +116,10 @@ async def test_a_killed_node_behind_its_pooler_costs_no_read(
 ) -> None:
     async with face.open(pooled(fleet, before)) as router, load(fleet, router) as seen:
         assert set(await seen.after(60)) == set(REPLICAS)
+        under_way = [asyncio.create_task(router.fetch("select pg_sleep(1)")) for _ in REPLICAS]
+        await seen.after(60)
         await aside(fleet.kill, "replica-2")
+        await asyncio.gather(*under_way)
         try:
             await becomes(lambda: "replica-2" not in router.candidates())
             assert set(await seen.after(100)) == {"replica-1", "replica-3"}

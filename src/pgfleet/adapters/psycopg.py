@@ -158,9 +158,8 @@ class _Common:
         if not isinstance(error, psycopg.Error):
             return None
         if error.sqlstate:
-            severity = (
-                error.diag.severity_nonlocalized or error.diag.severity
-            )  # a pooler tells the second alone
+            # A pooler tells the localized one alone.
+            severity = error.diag.severity_nonlocalized or error.diag.severity
             return Fault(sqlstate=error.sqlstate, lost=severity in FATAL)
         if not isinstance(error, psycopg.OperationalError):
             return None
