@@ -108,6 +108,9 @@ class HandClock:
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> NoReturn:
         raise AssertionError("nothing runs beside the test")
 
+    async def aside(self, call: Callable[[], T]) -> T:
+        return call()
+
     async def close(self, timeout_s: float) -> None:
         """Nothing runs."""
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pgfleet.core.topology import Topology
     from pgfleet.errors import (
         ConfigurationError,
+        DiscoveryError,
         DriverMissing,
         LeaseTimeout,
         LocalFleetError,
@@ -27,6 +28,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "AsyncReplicaRouter": "aio",
     "ConfigurationError": "errors",
+    "DiscoveryError": "errors",
     "DriverMissing": "errors",
     "Dsn": "settings",
     "Explanation": "core.explain",
@@ -46,6 +48,7 @@ _HOMES = {
 __all__ = [
     "AsyncReplicaRouter",
     "ConfigurationError",
+    "DiscoveryError",
     "DriverMissing",
     "Dsn",
     "Explanation",

@@ -55,6 +55,10 @@ class RouterClosed(PgfleetError, RuntimeError):
         super().__init__(message, hint)
 
 
+class DiscoveryError(PgfleetError, ConnectionError):
+    """The servers of the fleet cannot be told now: nobody answers, or the answer names none."""
+
+
 class LocalFleetError(PgfleetError, RuntimeError):
     """The embedded cluster could not do what was asked."""
 

@@ -88,6 +88,10 @@ class TaskRuntime:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    async def aside(self, call: Callable[[], T]) -> T:
+        """What a blocking call returns, made in a thread."""
+        return await asyncio.to_thread(call)
+
     async def close(self, timeout_s: float) -> None:
         """Wait for the tasks, and cancel what is left after `timeout_s`."""
         if not self._tasks:
@@ -206,6 +210,10 @@ class ThreadRuntime:
         thread = threading.Thread(target=drive, args=(work,), name=f"pgfleet {name}", daemon=True)
         self._threads.append(thread)
         thread.start()
+
+    async def aside(self, call: Callable[[], T]) -> T:
+        """What a blocking call returns. Whoever was spawned has a thread of his own already."""
+        return call()
 
     async def close(self, timeout_s: float) -> None:
         """Wait for the threads, at most `timeout_s` for all of them."""

@@ -15,6 +15,7 @@ BUILTINS = {
     "RouterClosed": RuntimeError,
     "LocalFleetError": RuntimeError,
     "DriverMissing": ImportError,
+    "DiscoveryError": ConnectionError,
 }
 MESSAGE, HINT = "no primary takes connections", "look at pgfleet status"
 
