@@ -6,11 +6,13 @@ from typing import NamedTuple
 
 from pgfleet.settings.kinds import (
     BOOLEAN,
+    DISCOVERED,
     DURATION,
     INTERVAL,
     MAX_CONNECTIONS,
     MIN_CONNECTIONS,
     NAME,
+    PATH,
     POLICY,
     SECONDS,
     SHARE,
@@ -33,6 +35,8 @@ DATABASE_URL = "DATABASE_URL"
 DATABASE_READ_URL = "DATABASE_READ_URL"
 CONNECTION_STRING = "CONNECTION_STRING"
 REPLICA_PREFIX = "READ_REPLICA_"
+FLEET_FILE = "PGFLEET_FLEET_FILE"
+DISCOVERY = "PGFLEET_DISCOVERY"
 
 GENERAL = (
     Variable("USE_READ_REPLICAS", "use_replicas", BOOLEAN),
@@ -45,6 +49,8 @@ GENERAL = (
     Variable("PGFLEET_FALLBACK_SHARE", "fallback_share", SHARE),
     Variable("PGFLEET_POLICY", "policy", POLICY),
     Variable("PGFLEET_API_TOKEN", "api_token", TOKEN),
+    Variable(FLEET_FILE, "fleet_file", PATH),
+    Variable(DISCOVERY, "discovery", DISCOVERED),
 )
 """Those of the whole fleet: fields of `Settings`."""
 
