@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from pgfleet.errors import (
         ConfigurationError,
         DiscoveryError,
+        DrainRefused,
+        DrainTimeout,
         DriverMissing,
         LeaseTimeout,
         LocalFleetError,
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
         PrimaryUnavailable,
         ReadTimeout,
         RouterClosed,
+        UnknownNode,
     )
     from pgfleet.router import ReplicaRouter
     from pgfleet.settings import Dsn, NodeSettings, Secret, Settings
@@ -29,6 +32,8 @@ _HOMES = {
     "AsyncReplicaRouter": "aio",
     "ConfigurationError": "errors",
     "DiscoveryError": "errors",
+    "DrainRefused": "errors",
+    "DrainTimeout": "errors",
     "DriverMissing": "errors",
     "Dsn": "settings",
     "Explanation": "core.explain",
@@ -43,12 +48,15 @@ _HOMES = {
     "Secret": "settings",
     "Settings": "settings",
     "Topology": "core.topology",
+    "UnknownNode": "errors",
 }
 
 __all__ = [
     "AsyncReplicaRouter",
     "ConfigurationError",
     "DiscoveryError",
+    "DrainRefused",
+    "DrainTimeout",
     "DriverMissing",
     "Dsn",
     "Explanation",
@@ -63,6 +71,7 @@ __all__ = [
     "Secret",
     "Settings",
     "Topology",
+    "UnknownNode",
     "__version__",
 ]
 

@@ -11,8 +11,10 @@ from pgfleet.bound import Bound
 from pgfleet.core.node import Observation
 from pgfleet.engine import Engine
 from pgfleet.faults import NotPrimary
+from pgfleet.follow import Discovered, FleetFile, Follower, Source, is_in_file
+from pgfleet.members import Members
 from pgfleet.monitor import Monitor, observe
-from pgfleet.pool import Pool, PoolLimits
+from pgfleet.pool import Pool, PoolClosed, PoolLimits
 from pgfleet.pooler import check_same_server
 from pgfleet.ports import Connector, Runtime
 from pgfleet.settings import Dsn, NodeSettings, Settings
@@ -25,10 +27,33 @@ def assemble(settings: Settings, connect: Connect[C], runtime: Runtime) -> Engin
     """An engine over these settings, for one driver and one runtime. Opens nothing yet."""
     nodes = [_node(settings, node, connect, runtime) for node in (settings.primary, *settings.replicas)]
     board = Board(settings, nodes, runtime)
+
+    def admitting(node: Node[C]) -> Node[C]:
+        node.reads.admit = _admission(board, node, node.reads, runtime, writes=False)
+        node.writes.admit = _admission(board, node, node.writes, runtime, writes=True)
+        return node
+
     for node in nodes:
-        node.reads.admit = _admission(board, node.name, node.reads, runtime, writes=False)
-        node.writes.admit = _admission(board, node.name, node.writes, runtime, writes=True)
-    return Engine(board, Monitor(board, runtime), runtime)
+        admitting(node)
+    monitor = Monitor(board, runtime)
+    members = Members(
+        board, monitor, lambda wanted: admitting(_node(settings, wanted, connect, runtime)), runtime
+    )
+    follower = Follower(settings, members, _sources(settings, runtime), runtime)
+    return Engine(board, monitor, runtime, members, follower)
+
+
+def _sources(settings: Settings, runtime: Runtime) -> list[Source]:
+    """Who tells of more replicas, as the settings say."""
+    sources: list[Source] = []
+    if settings.fleet_file:
+        others = [node for node in settings.replicas if not is_in_file(node)]
+        sources.append(FleetFile(settings.fleet_file, settings.primary, others, runtime))
+    if settings.discovery:
+        from pgfleet.discovery import load
+
+        sources.append(Discovered(load(settings.discovery, runtime), settings.primary))
+    return sources
 
 
 def _node(settings: Settings, node: NodeSettings, connect: Connect[C], runtime: Runtime) -> Node[C]:
@@ -59,21 +84,23 @@ def _node(settings: Settings, node: NodeSettings, connect: Connect[C], runtime: 
 def _fallback_size(settings: Settings) -> int:
     """How many of the primary's connections reads may take: a share while replicas serve them, all of them else."""
     limit = settings.primary.max_connections
-    serving = settings.use_replicas and settings.replicas
+    serving = settings.use_replicas and (settings.replicas or settings.fleet_file or settings.discovery)
     return max(1, int(limit * settings.fallback_share)) if serving else limit
 
 
 def _admission(
-    board: Board[C], name: str, pool: Pool[C], runtime: Runtime, *, writes: bool
+    board: Board[C], node: Node[C], pool: Pool[C], runtime: Runtime, *, writes: bool
 ) -> Callable[[C], Awaitable[None]]:
     """Every new connection says what it leads to before it is lent: the server behind an address may have changed."""
 
     async def admit(conn: C) -> None:
         seen: Observation = await observe(pool.connector, conn, runtime)
-        if board.nodes[name].pooler:
-            check_same_server(board.topology.node(name).observation, seen)
-        board.observe(name, seen)
-        if writes and board.topology.primary_name != name:
-            raise NotPrimary(f"{name} is no longer the primary")
+        if not board.has(node):
+            raise PoolClosed(f"{node.name} was removed")
+        if node.pooler:
+            check_same_server(board.topology.node(node.name).observation, seen)
+        board.observe(node.name, seen)
+        if writes and board.topology.primary_name != node.name:
+            raise NotPrimary(f"{node.name} is no longer the primary")
 
     return admit

@@ -10,11 +10,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
 
+from pgfleet.board import Board
 from pgfleet.core.intent import ReadIntent
 from pgfleet.core.statement import leaves_session_alone
 from pgfleet.errors import ReadTimeout
+from pgfleet.follow import Follower
 from pgfleet.lender import CANDIDATE_SLICE_S, REFRESH_TIMEOUT_S, Lease, Lender
+from pgfleet.members import Members
 from pgfleet.pool import Pooled
+from pgfleet.ports import Runtime, Watcher
 
 C = TypeVar("C")
 T = TypeVar("T")
@@ -37,16 +41,27 @@ class Transaction(Generic[C]):
 class Engine(Lender[C]):
     """Uses connections, and gives them back whatever happens."""
 
+    def __init__(
+        self, board: Board[C], watcher: Watcher, runtime: Runtime, members: Members[C], follower: Follower
+    ) -> None:
+        super().__init__(board, watcher, runtime)
+        self.members = members
+        self._follower = follower
+
     # life
 
     async def start(self) -> None:
-        """Begin to watch the nodes. Returns when each was looked at, or after two seconds."""
+        """Learn which nodes there are, and begin to watch them. Returns when each was looked at, or after 2 s."""
         self._open = True
-        await self._watcher.start(START_TIMEOUT_S)
+        deadline_s = self._clock() + START_TIMEOUT_S
+        await self._follower.start(START_TIMEOUT_S)
+        await self._watcher.start(max(0.0, deadline_s - self._clock()))
 
     async def stop(self) -> None:
         """End the watches and the idle connections. Leases that are out end when they come back."""
         self._open = False
+        self._follower.stop()
+        self.members.stop()
         self._watcher.stop()
         for node in self.board.nodes.values():
             for pool in node.pools:

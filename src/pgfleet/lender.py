@@ -54,7 +54,6 @@ class Lender(Generic[C]):
         self._watcher = watcher
         self._runtime = runtime
         self._clock = runtime.clock
-        self._names = {pool: node.name for node in board.nodes.values() for pool in node.pools}
         self._open = False
 
     # a connection to read with
@@ -111,7 +110,8 @@ class Lender(Generic[C]):
         except PoolTimeout:
             round_.busy = True
         except PoolClosed:
-            raise RouterClosed from None
+            self._check_open()
+            round_.busy = True  # the node was removed meanwhile: another round finds who is left
         except Exception as error:
             if isinstance(error, TimeoutError) and self._clock() >= deadline_s:
                 # The caller's patience was short. Whether the node is slow, a probe will tell.
@@ -170,8 +170,8 @@ class Lender(Generic[C]):
     def _may_catch_up(self, plan: Plan) -> bool:
         """Whether some replica is only stale, and so little that it may qualify while a read waits."""
         topology = self.board.topology
-        behind = (Reason.STALE, Reason.STALENESS_UNKNOWN)
-        lags = [lag_s(topology, topology.node(name)) for name, reason in plan.left_out if reason in behind]
+        behind = {name for name, reason in plan.left_out if reason in _BEHIND}
+        lags = [lag_s(topology, node) for node in topology.nodes if node.name in behind]
         return any(lag is None or lag < REFRESH_TIMEOUT_S for lag in lags)
 
     def _ask_all(self, names: Sequence[str]) -> None:
@@ -252,10 +252,12 @@ class Lender(Generic[C]):
         fault = node.prober.fault(error) or (None if phase is Phase.STATEMENT else network_fault(error))
         if fault is None:
             return None
-        seen = self.board.topology.node(node.name).observation
-        in_recovery = seen is not None and seen.role is Role.REPLICA
+        belongs = self.board.has(node)
+        seen = self.board.state(node).observation
+        in_recovery = not belongs or (seen is not None and seen.role is Role.REPLICA)
         verdict = classify(replace(fault, ours=ours), phase, lease=lease, in_recovery=in_recovery)
-        self._act(node.name, verdict, first_line(error))
+        if belongs:  # what was met on a node that is gone says nothing of its successor
+            self._act(node.name, verdict, first_line(error))
         return verdict
 
     def _act(self, name: str, verdict: Verdict, detail: str) -> None:
@@ -268,7 +270,8 @@ class Lender(Generic[C]):
 
     def node_of(self, pooled: Pooled[C]) -> Node[C]:
         """Whose connection this is."""
-        return self.board.nodes[self._names[pooled.pool]]
+        node: Node[C] = pooled.pool.owner
+        return node
 
     # when it cannot be done
 
@@ -309,5 +312,6 @@ class Lender(Generic[C]):
         return [f"{name} {why}" for name, why in told.items()]
 
 
+_BEHIND = (Reason.STALE, Reason.STALENESS_UNKNOWN)
 _KEEP = Consequence()
 _DROP = Consequence(drop_connection=True)

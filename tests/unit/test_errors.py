@@ -16,6 +16,9 @@ BUILTINS = {
     "LocalFleetError": RuntimeError,
     "DriverMissing": ImportError,
     "DiscoveryError": ConnectionError,
+    "UnknownNode": KeyError,
+    "DrainRefused": ValueError,
+    "DrainTimeout": TimeoutError,
 }
 MESSAGE, HINT = "no primary takes connections", "look at pgfleet status"
 

@@ -106,6 +106,8 @@ class _Ground:
         """Why this node serves no reads at all, however stale they may be."""
         if not self.topology.use_replicas:
             return Reason.REPLICAS_DISABLED
+        if node.draining:
+            return Reason.DRAINED
         if node.trouble:
             return node.trouble.reason
         if node.observation is None:

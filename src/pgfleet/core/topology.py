@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from pgfleet.core.membership import Member
 from pgfleet.core.node import Observation, Reason, Role
 from pgfleet.core.staleness import PrimaryHistory
 
@@ -35,6 +36,8 @@ class NodeState:
     """The timeline that its position is known to lie on; None: not known."""
     fed_since_s: float | None = None
     """Since when every sample of the present primary has shown it among the standbys; None: the last did not."""
+    draining: bool = False
+    """It takes no new read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,15 @@ class Topology:
         if node.trouble:
             trouble = replace(trouble, since_s=node.trouble.since_s)
         return self._with(replace(node, trouble=trouble))._settle(name)
+
+    def become(self, members: Sequence[Member]) -> Topology:
+        """The same fleet with these nodes. What is known of those that stay is kept; of a new one nothing is known."""
+        known = {node.name: node for node in self.nodes}
+        nodes = [
+            replace(known.get(m.name) or NodeState(m.name), weight=m.weight, draining=m.draining)
+            for m in members
+        ]
+        return replace(self, nodes=tuple(nodes))._settle("")
 
     def _with(self, changed: NodeState) -> Topology:
         return replace(self, nodes=tuple(changed if n.name == changed.name else n for n in self.nodes))

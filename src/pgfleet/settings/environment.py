@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pgfleet.settings.conninfo import EXAMPLE
-from pgfleet.settings.node import PRIMARY, NodeSettings, fleet_problems
+from pgfleet.settings.fleet_file import read_fleet_file
+from pgfleet.settings.node import PRIMARY, NodeSettings, fleet_problems, with_bounds
 from pgfleet.settings.replica_names import misnamed, replica_numbers
 from pgfleet.settings.source import Source
 from pgfleet.settings.variables import (
@@ -32,6 +33,9 @@ def read_environment(environ: Mapping[str, str]) -> tuple[dict[str, Any], tuple[
     source.problems |= misnamed(source.names())
     fields = _values(source, GENERAL)
     problems = [f"{name}: {complaint}" for name, complaint in source.problems.items()]
+    in_file, wrong = read_fleet_file(fields["fleet_file"]) if "fleet_file" in fields else ((), ())
+    replicas += in_file
+    problems += wrong
     problems += (
         line
         for line in fleet_problems(primary, replicas, fields.get("pooler", "none"))
@@ -41,7 +45,7 @@ def read_environment(environ: Mapping[str, str]) -> tuple[dict[str, Any], tuple[
 
 
 def _primary(source: Source) -> NodeSettings | None:
-    values = _bounded(_values(source, OF_PRIMARY), 100, 10)
+    values = with_bounds(_values(source, OF_PRIMARY), 100, 10)
     dsn = source.dsn(DATABASE_URL)
     if dsn is None:
         _require(source, DATABASE_URL, f"is not set; write the primary's address into it: {EXAMPLE}")
@@ -56,7 +60,7 @@ def _replica(source: Source, number: int) -> NodeSettings | None:
     if source.is_blank(variable):
         return None  # switched off, with all that belongs to it
     dsn = source.dsn(variable)
-    values = _bounded(_values(source, OF_REPLICA, prefix), 50, 5)
+    values = with_bounds(_values(source, OF_REPLICA, prefix))
     if dsn is None:
         other = min(name for name in source.names() if name.startswith(prefix))
         _require(source, variable, f"is not set, but {other} is; write {EXAMPLE}, or remove {other}")
@@ -68,12 +72,6 @@ def _replica(source: Source, number: int) -> NodeSettings | None:
 def _values(source: Source, variables: Iterable[Variable], prefix: str = "") -> dict[str, Any]:
     found = {variable.field: source.value(prefix + variable.name, variable.kind) for variable in variables}
     return {field: value for field, value in found.items() if value is not None}
-
-
-def _bounded(values: dict[str, Any], most: int, least: int) -> dict[str, Any]:
-    """With both bounds of a pool: a minimum that nobody chose gives way to the maximum that somebody did."""
-    most = values.get("max_connections", most)
-    return {"max_connections": most, "min_connections": min(least, most)} | values
 
 
 def _require(source: Source, variable: str, complaint: str) -> None:

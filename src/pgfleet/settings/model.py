@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from pgfleet.errors import ConfigurationError
 from pgfleet.settings.dsn import Dsn
@@ -43,6 +43,12 @@ class Settings:
     pooler: str = "none"
     """`transaction`: every `dsn` leads to a pooler that lends a server's connection for one transaction."""
     api_token: Secret | None = None
+    fleet_file: str | None = None
+    """More replicas, in a file that a running router follows. Those it holds now are in `replicas` already."""
+    discovery: str | None = None
+    """Who tells of more replicas: `dns:host:port`, `srv:name`, `patroni:url,url`, `static:host:port,host:port`."""
+    adapt: Callable[[NodeSettings], NodeSettings] | None = field(default=None, repr=False)
+    """What is made of each replica that the file or the discovery brings, before it joins."""
 
     def __post_init__(self) -> None:
         complaints = [(known.field, known.kind.complaint(getattr(self, known.field))) for known in GENERAL]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from pgfleet.settings.dsn import Dsn
 from pgfleet.settings.kinds import NAME
@@ -11,11 +12,15 @@ from pgfleet.settings.variables import (
     CONNECTION_STRING,
     DATABASE_PROBE_URL,
     DATABASE_URL,
+    DISCOVERY,
+    FLEET_FILE,
     OF_REPLICA,
     PROBE_URL,
 )
 
 PRIMARY = "primary"
+ELSEWHERE = (f"{FLEET_FILE} ", f"{DISCOVERY} ")
+"""Begins the `variable` of a node that is not in the environment: the source, and the node's place in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,8 @@ class NodeSettings:
     variable: str = ""
     """The variable that `dsn` came from; empty: given in code."""
     password: Callable[[], str] | None = field(default=None, repr=False)
+    draining: bool = False
+    """It takes no new read."""
     probe_dsn: Dsn | None = None
     """The server itself, for the probes, where `dsn` leads to a pooler in front of it; None: `dsn` is the server."""
 
@@ -49,6 +56,8 @@ class _Place:
 
     def label(self, attribute: str) -> str:
         variable = self.node.variable
+        if variable.startswith(ELSEWHERE):
+            return f"{variable}.{attribute}"
         if variable and attribute == "dsn":
             return variable
         if variable and attribute == "probe_dsn":
@@ -59,6 +68,13 @@ class _Place:
         if variable == DATABASE_URL:
             return f"DB_{attribute.upper()}"
         return f"{self.in_code}.{attribute}"
+
+
+def with_bounds(values: dict[str, Any], most: int = 50, least: int = 5) -> dict[str, Any]:
+    """With both bounds of a pool: a minimum that nobody chose gives way to the maximum that somebody did."""
+    most = values.get("max_connections", most)
+    least = min(least, most) if isinstance(most, int) else least
+    return {"max_connections": most, "min_connections": least} | values
 
 
 def fleet_problems(

@@ -6,11 +6,13 @@ from typing import NamedTuple
 
 from pgfleet.settings.kinds import (
     BOOLEAN,
+    DISCOVERED,
     DURATION,
     INTERVAL,
     MAX_CONNECTIONS,
     MIN_CONNECTIONS,
     NAME,
+    PATH,
     POLICY,
     POOLER,
     SECONDS,
@@ -36,6 +38,8 @@ DATABASE_PROBE_URL = "DATABASE_PROBE_URL"
 CONNECTION_STRING = "CONNECTION_STRING"
 PROBE_URL = "PROBE_URL"
 REPLICA_PREFIX = "READ_REPLICA_"
+FLEET_FILE = "PGFLEET_FLEET_FILE"
+DISCOVERY = "PGFLEET_DISCOVERY"
 
 GENERAL = (
     Variable("USE_READ_REPLICAS", "use_replicas", BOOLEAN),
@@ -49,6 +53,8 @@ GENERAL = (
     Variable("PGFLEET_POLICY", "policy", POLICY),
     Variable("PGFLEET_POOLER", "pooler", POOLER),
     Variable("PGFLEET_API_TOKEN", "api_token", TOKEN),
+    Variable(FLEET_FILE, "fleet_file", PATH),
+    Variable(DISCOVERY, "discovery", DISCOVERED),
 )
 """Those of the whole fleet: fields of `Settings`."""
 
