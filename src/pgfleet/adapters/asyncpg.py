@@ -158,7 +158,9 @@ def _url(session: SessionSettings) -> str:
         "database": dsn.database,
         "password": dsn.password.reveal() if dsn.password and not session.password else None,
         **{
-            key: value for key, value in dsn.parameters.items() if key in _TAKEN and key != "application_name"
+            key: value
+            for key, value in session.parameters.items()
+            if key in _TAKEN and key != "application_name"
         },
     }
     return "postgresql://?" + urlencode({key: value for key, value in given.items() if value})

@@ -121,9 +121,11 @@ class _Common:
     def _conninfo(self) -> str:
         """The connection string as given, with our settings."""
         session = self._session
-        given = session.dsn.parameters
+        given = session.parameters
         ours: dict[str, Any] = {key: value for key, value in _KEEPALIVE.items() if key not in given}
         ours["options"] = session.options
+        if "target_session_attrs" in given:
+            ours["target_session_attrs"] = given["target_session_attrs"]
         ours["application_name"] = given.get("application_name") or "pgfleet"
         if session.password:
             ours["password"] = session.password()

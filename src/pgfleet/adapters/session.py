@@ -37,6 +37,14 @@ class SessionSettings:
     """A pooler lends us a server's session for one transaction: it has no settings, statements or state of ours."""
 
     @property
+    def parameters(self) -> dict[str, str]:
+        """Those of the connection string, for a session such as this: `read-write` would refuse one of `read_only`."""
+        given = dict(self.dsn.parameters)
+        if self.read_only and given.get("target_session_attrs") == "read-write":
+            given["target_session_attrs"] = "primary"
+        return given
+
+    @property
     def options(self) -> str:
         """The `options` of the startup packet: ours before those of the connection string, so that its own prevail.
 
