@@ -123,7 +123,7 @@ class Members(Generic[C]):
         """Do what makes the nodes those that are wanted. Under the lock."""
         settings = {node.name: node for node in self._wanted}
         what = change(self._members, tuple(map(self._member, self._wanted)))
-        if what.members == self._members:
+        if what.members == self._members and self._leaving == set(what.leaving):
             return
         joining = {name: self._make(settings[name]) for name in what.joining}
         self._board.become(what.members, joining)
@@ -131,10 +131,10 @@ class Members(Generic[C]):
         for node in joining.values():
             logger.info("%s joins the fleet", node.name)
             self._watchers.begin(node)
-        for name in set(what.leaving) - self._leaving:
+        seen_off, self._leaving = self._leaving, set(what.leaving)  # before a thread is there that looks
+        for name in self._leaving - seen_off:
             logger.info("%s leaves the fleet when nothing is lent there", name)
             self._runtime.spawn(self._see_off(self._board.nodes[name]), f"see off {name}")
-        self._leaving = set(what.leaving)
 
     # leaving
 

@@ -190,6 +190,21 @@ async def test_a_removed_one_stays_listed_until_nothing_is_lent_there() -> None:
 
 
 @in_virtual_time
+async def test_one_that_was_drained_before_leaves_too() -> None:
+    settings = fleet_settings(2)
+    first, second = settings.replicas
+    async with opened(world_of(2), settings) as router:
+        router.engine.members.become((first, replace(second, draining=True)))
+        await router.drain("replica-2")
+        router.engine.members.become((first,))
+        await pass_time(1.0)
+        assert "replica-2" not in router.pool_stats()
+        router.engine.members.become((first, second))
+        await pass_time(1.0)
+        assert "replica-2" in router.explain().candidates, "the drain by hand went with it"
+
+
+@in_virtual_time
 async def test_under_load_nodes_come_and_go_and_no_read_is_lost() -> None:
     settings, world = fleet_settings(3), world_of(3, "replica-9")
     first, second, third = settings.replicas

@@ -156,6 +156,8 @@ class Twins:
             "autocommit": lambda fails: self._block(router.write(transaction=False), fails),
             "run read": lambda fails: self._run_read(router, fails),
             "healthy": router.is_healthy,
+            "drain": lambda name: router.drain(name, timeout_s=0.0),
+            "undrain": router.undrain,
             "explain": lambda org: str(router.explain(org_id=org)),
         }
 
@@ -191,7 +193,18 @@ orgs = st.sampled_from((None, 1, 2))
 servers = st.sampled_from(("primary", "replica-1", "replica-2"))
 by_org = ("fetch", "fetch clean", "fetch one", "fetch value", "primary", "strict", "execute", "explain")
 by_end = ("read", "transaction", "write", "autocommit", "run read")
-faults = ("crash", "restart", "die", "fail once", "conflict", "dirty", "refuse", "healthy")
+faults = (
+    "crash",
+    "restart",
+    "die",
+    "fail once",
+    "conflict",
+    "dirty",
+    "refuse",
+    "healthy",
+    "drain",
+    "undrain",
+)
 steps = st.one_of(
     st.tuples(st.sampled_from(by_org), orgs),
     st.tuples(st.sampled_from(by_end), st.booleans()),
