@@ -101,7 +101,8 @@ def _is_path(value: object) -> bool:
 
 _HOST = r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?"
 _PLACE = rf"{_HOST}(:[0-9]{{1,5}})?"
-_WEB = rf"https?://{_HOST}(:[0-9]{{1,5}})?/?"
+_WHO = r"//[^\s/@,]+@"
+_WEB = rf"https?:(//|{_WHO}){_PLACE}(/[\w.~-]+)*/?"
 _DISCOVERIES = re.compile(rf"dns:{_PLACE}|srv:{_HOST}|patroni:{_WEB}(,{_WEB})*|static:{_PLACE}(,{_PLACE})*")
 
 
@@ -109,7 +110,8 @@ def _is_discovery(value: object) -> bool:
     if value is None:
         return True
     found = isinstance(value, str) and _DISCOVERIES.fullmatch(value)
-    return bool(found) and all(0 < int(port) < 65536 for port in re.findall(":([0-9]+)", str(value)))
+    ports = re.findall(":([0-9]+)", re.sub(_WHO, "//", str(value)))
+    return bool(found) and all(0 < int(port) < 65536 for port in ports)
 
 
 def _is_token(value: object) -> bool:

@@ -45,7 +45,7 @@ class Settings:
     api_token: Secret | None = None
     fleet_file: str | None = None
     """More replicas, in a file that a running router follows. Those it holds now are in `replicas` already."""
-    discovery: str | None = None
+    discovery: str | None = field(default=None, repr=False)  # a URL in it may hold a password
     """Who tells of more replicas: `dns:host:port`, `srv:name`, `patroni:url,url`, `static:host:port,host:port`."""
     adapt: Callable[[NodeSettings], NodeSettings] | None = field(default=None, repr=False)
     """What is made of each replica that the file or the discovery brings, before it joins."""
