@@ -14,8 +14,8 @@ from pgfleet.discovery.patroni import Patroni
 from pgfleet.errors import DiscoveryError
 from pgfleet.runtimes import TaskRuntime, ThreadRuntime, drive
 from tests.faces import FACES, PORT, Router, aside
-from tests.fault.load import Load, load_on
-from tests.patroni import PASSWORD, REST_PASSWORD, REST_USER, PatroniCluster, patroni_cluster
+from tests.fault.load import Load, becomes, load_on
+from tests.patroni import REST_PASSWORD, REST_USER, PatroniCluster, patroni_cluster
 
 
 @pytest.fixture(scope="module")
@@ -57,30 +57,21 @@ async def until_found(cluster: PatroniCluster, expected: dict[str, bool]) -> Non
             await asyncio.sleep(0.1)
 
 
-async def test_noloadbalance_keeps_reads_away_and_nofailover_does_not(cluster: PatroniCluster) -> None:
-    everybody = dict.fromkeys(cluster.members, True)
-    name = sorted(cluster.streaming())[0]
-    await aside(cluster.tag, name, noloadbalance=True)
-    await until_found(cluster, everybody | {name: False})
-    await aside(cluster.tag, name, nofailover=True)
-    await until_found(cluster, everybody)
-    await aside(cluster.tag, name)
-
-
-def environ(found: Sequence[Found], leader: str) -> dict[str, str]:
-    """What was found, written down: the leader of the moment, and the others as replicas."""
-    dsns = {s.name: f"postgresql://postgres:{PASSWORD}@{s.host}:{s.port}/postgres" for s in found}
-    env = {"DATABASE_URL": dsns.pop(leader), "USE_READ_REPLICAS": "true", "DB_MIN_CONNECTIONS": "0"}
-    for number, (name, dsn) in enumerate(dsns.items(), 1):
-        prefix = f"READ_REPLICA_{number}_"
-        env |= {f"{prefix}CONNECTION_STRING": dsn, f"{prefix}NAME": name, f"{prefix}MIN_CONNECTIONS": "0"}
-    return env
+def environ(cluster: PatroniCluster) -> dict[str, str]:
+    """One member's address, and who knows the others. It is a follower's: roles are not what a setting says."""
+    return {
+        "DATABASE_URL": cluster.members[min(cluster.streaming())].dsn,
+        "USE_READ_REPLICAS": "true",
+        "DB_MIN_CONNECTIONS": "0",
+        "PGFLEET_DISCOVERY": f"patroni:{cluster.urls}",
+    }
 
 
 @asynccontextmanager
 async def routers_under_load(cluster: PatroniCluster) -> AsyncIterator[list[tuple[Router, Load]]]:
     """A router of each face, all at work at once: a failover takes longer than what they do in it."""
-    env = environ(await find(cluster), await aside(cluster.settled))
+    await aside(cluster.settled)
+    env = await aside(environ, cluster)
     names = {member.port: name for name, member in cluster.members.items()}
     async with AsyncExitStack() as stack:
         routers = []
@@ -132,6 +123,27 @@ async def reads_reach(seen: Load, names: set[str]) -> None:
             pass
 
 
+def listed(router: Router) -> set[str]:
+    """The members that the router has by discovery, beside that of DATABASE_URL."""
+    return {node.name for node in router.raw.topology.nodes[1:]}
+
+
+async def test_noloadbalance_keeps_reads_away_and_nofailover_does_not(cluster: PatroniCluster) -> None:
+    async with routers_under_load(cluster) as routers:
+        spared = max(cluster.streaming())
+        followers = set(cluster.members) - {await aside(cluster.settled)}
+        for _, seen in routers:
+            await reads_reach(seen, followers)
+        await aside(cluster.tag, spared, noloadbalance=True)
+        for router, seen in routers:
+            await reads_reach(seen, followers - {spared})
+            assert spared in listed(router)
+        await aside(cluster.tag, spared, nofailover=True)
+        for _, seen in routers:
+            await reads_reach(seen, followers)
+    await aside(cluster.tag, spared)
+
+
 async def test_a_switchover_under_load_loses_no_read(cluster: PatroniCluster) -> None:
     async with routers_under_load(cluster) as routers:
         candidate = sorted(cluster.streaming())[0]
@@ -155,8 +167,11 @@ async def test_a_killed_leader_loses_no_read_and_writes_go_to_the_next(cluster: 
             await reads_reach(seen, set(cluster.members) - {dead, leader})
         everybody = dict.fromkeys(cluster.members, True)
         await until_found(cluster, {name: True for name in everybody if name != dead})
+        for router, _ in routers:
+            await becomes(lambda router=router: dead not in listed(router))  # type: ignore[misc]
         cluster.members[dead].start()
         await aside(cluster.settled)
         await until_found(cluster, everybody)
         for _, seen in routers:
             await reads_reach(seen, set(cluster.members) - {leader})
+        assert all(dead in listed(router) for router, _ in routers)
