@@ -11,7 +11,7 @@ from pgfleet.settings.dsn import Dsn
 from pgfleet.settings.environment import read_environment
 from pgfleet.settings.node import NodeSettings, fleet_problems
 from pgfleet.settings.secret import Secret
-from pgfleet.settings.variables import GENERAL
+from pgfleet.settings.variables import DISCOVERY, GENERAL
 
 _HINT = "docs/reference/environment.md lists every variable with its meaning, its default and an example"
 
@@ -53,6 +53,10 @@ class Settings:
     def __post_init__(self) -> None:
         complaints = [(known.field, known.kind.complaint(getattr(self, known.field))) for known in GENERAL]
         problems = [f"{field}: {complaint}" for field, complaint in complaints if complaint]
+        if self.discovery and self.pooler != "none":
+            problems.append(
+                f"{DISCOVERY}: finds servers, not the poolers in front of them; list the nodes instead"
+            )
         _refuse((*problems, *fleet_problems(self.primary, self.replicas, self.pooler)))
 
     @classmethod

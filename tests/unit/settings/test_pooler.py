@@ -66,6 +66,12 @@ def test_another_kind_of_pooler_is_refused() -> None:
     assert line == "PGFLEET_POOLER: 'statement' is not a kind of pooler; write none or transaction"
 
 
+def test_servers_that_are_discovered_have_no_known_pooler() -> None:
+    assert problem(PGFLEET_DISCOVERY="dns:replicas.example.com").startswith(
+        "PGFLEET_DISCOVERY: finds servers, not"
+    )
+
+
 def test_made_in_code_the_same_is_told_by_fields() -> None:
     primary = NodeSettings("primary", Dsn.parse(ENV["DATABASE_URL"]))
     replica = NodeSettings("replica-1", Dsn.parse("postgresql://replica/hotel"))
