@@ -86,6 +86,10 @@ class VirtualRuntime(TaskRuntime):
         super().__init__()
         self.clock = self._loop.time
 
+    async def aside(self, call: Callable[[], T]) -> T:
+        """At once: a thread would know nothing of virtual time."""
+        return call()
+
 
 class HandClock:
     """A runtime for what never waits: its time is what a test says it is."""
@@ -110,6 +114,9 @@ class HandClock:
 
     def race(self, first: Coroutine[Any, Any, Any], delay_s: float, rival: Any) -> NoReturn:
         raise AssertionError("nobody waits here")
+
+    async def aside(self, call: Callable[[], T]) -> T:
+        return call()
 
     async def close(self, timeout_s: float) -> None:
         """Nothing runs."""

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from pgfleet.core.topology import Topology
     from pgfleet.errors import (
         ConfigurationError,
+        DiscoveryError,
+        DrainRefused,
+        DrainTimeout,
         DriverMissing,
         LeaseTimeout,
         LocalFleetError,
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
         ReadTimeout,
         RouterClosed,
         SplitBrain,
+        UnknownNode,
     )
     from pgfleet.router import ReplicaRouter
     from pgfleet.settings import Dsn, NodeSettings, Secret, Settings
@@ -30,6 +34,9 @@ __version__ = "0.1.0"
 _HOMES = {
     "AsyncReplicaRouter": "aio",
     "ConfigurationError": "errors",
+    "DiscoveryError": "errors",
+    "DrainRefused": "errors",
+    "DrainTimeout": "errors",
     "DriverMissing": "errors",
     "Dsn": "settings",
     "Explanation": "core.explain",
@@ -47,11 +54,15 @@ _HOMES = {
     "Settings": "settings",
     "SplitBrain": "errors",
     "Topology": "core.topology",
+    "UnknownNode": "errors",
 }
 
 __all__ = [
     "AsyncReplicaRouter",
     "ConfigurationError",
+    "DiscoveryError",
+    "DrainRefused",
+    "DrainTimeout",
     "DriverMissing",
     "Dsn",
     "Explanation",
@@ -69,6 +80,7 @@ __all__ = [
     "Settings",
     "SplitBrain",
     "Topology",
+    "UnknownNode",
     "__version__",
 ]
 

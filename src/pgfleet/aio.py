@@ -141,6 +141,14 @@ class AsyncReplicaRouter(Face[C]):
         if engine is not None:
             await engine.stop()
 
+    async def drain(self, name: str, *, timeout_s: float | None = None) -> None:
+        """Send no new read to this node, and return when nothing is lent there any more. No read is cut.
+
+        It stays drained, watched and listed, in this router, until `undrain`. Raises UnknownNode, DrainRefused for the
+        primary, and DrainTimeout when something is still lent after `timeout_s`.
+        """
+        await self.engine.members.drain(name, timeout_s)
+
     async def __aenter__(self) -> Self:
         return await self.open()
 

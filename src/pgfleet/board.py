@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from math import inf
@@ -16,6 +16,7 @@ from typing import Generic, TypeVar
 from pgfleet.core.ejection import Phase, Standing, returning
 from pgfleet.core.intent import PLAIN, ReadIntent
 from pgfleet.core.latency import Answers
+from pgfleet.core.membership import Member
 from pgfleet.core.node import Observation, Reason
 from pgfleet.core.plan import Plan, plan_read
 from pgfleet.core.topology import NodeState, Topology, Trouble
@@ -43,10 +44,16 @@ class Node(Generic[C]):
     reads: Pool[C]
     writes: Pool[C]
     prober: Connector[C]
+    pooler: Connector[C] | None = None
+    """The way through the pooler in front of the server, where `prober` passes by one."""
     shutdowns: int = field(default=0)
     """Connections ended by an administrator (57P01) since the node was last seen well."""
     probes: Answers = field(default_factory=lambda: Answers(MIN_PROBES))
     """How long its probes take."""
+
+    def __post_init__(self) -> None:
+        for pool in self.pools:
+            pool.owner = self
 
     @property
     def pools(self) -> tuple[Pool[C], Pool[C]]:
@@ -83,16 +90,16 @@ class Board(Generic[C]):
 
     def __init__(self, settings: Settings, nodes: list[Node[C]], runtime: Runtime) -> None:
         self.settings = settings
-        self.nodes = {node.name: node for node in nodes}
+        self.nodes: Mapping[str, Node[C]] = {node.name: node for node in nodes}
+        """Replaced whole, too."""
         self.marks = WriteMarks()
         self.vacancy = Vacancy(runtime)
         self.fallback = Fallback(settings, runtime)
         self._runtime = runtime
         self._lock = runtime.lock()
         weights = {replica.name: replica.weight for replica in settings.replicas}
-        self._weights = {name: weights.get(name, 1) for name in self.nodes}
         self.topology = Topology(
-            tuple(NodeState(name, weight) for name, weight in self._weights.items()),
+            tuple(NodeState(name, weights.get(name, 1)) for name in self.nodes),
             settings.use_replicas,
             panic_share=settings.panic_share,
         )
@@ -108,11 +115,33 @@ class Board(Generic[C]):
         """This moment of the clock that all positions are told by."""
         return self._runtime.clock()
 
+    # who belongs to it
+
+    def become(self, members: Sequence[Member], joining: Mapping[str, Node[C]]) -> None:
+        """Have these nodes from now on, in this order."""
+        with self._lock:
+            nodes = {**self.nodes, **joining}
+            self.nodes = {member.name: nodes[member.name] for member in members}
+            self.topology = self.topology.become(members)
+            self.table = self._no_table(Plan((), None, ()))  # weights and nodes of the old round are void
+            self._publish()
+
+    def has(self, node: Node[C]) -> bool:
+        """Whether this node still belongs to the fleet. A successor of its name is another node."""
+        return self.nodes.get(node.name) is node
+
+    def state(self, node: Node[C]) -> NodeState:
+        """What is believed of this node: of one that is gone, nothing."""
+        topology = self.topology
+        return topology.node(node.name) if self.has(node) else NodeState(node.name, draining=True)
+
     # what was learned
 
     def observe(self, name: str, seen: Observation) -> None:
         """A probe or a new connection saw this node. Connections of an earlier life of it are never lent again."""
         with self._lock:
+            if name not in self.nodes:
+                return  # it was removed meanwhile
             before, topology = self.topology.node(name), self.topology.observe(name, seen)
             if topology is self.topology:
                 return  # it says nothing that we do not know better
@@ -133,13 +162,16 @@ class Board(Generic[C]):
     def fail(self, name: str, reason: Reason, detail: str) -> None:
         """This node cannot be used. Statements on it that can run elsewhere are cut."""
         with self._lock:
+            node = self.nodes.get(name)
+            if node is None:
+                return
             before = self.topology.node(name)
             self.topology = self.topology.fail(name, Trouble(reason, detail, self._runtime.clock()))
             self._publish()
         if not before.trouble:
             logger.warning("%s is out: %s (%s)", name, reason, detail)
-            self._drain(name)
-            for pool in self.nodes[name].pools:
+            for pool in node.pools:
+                pool.drain()
                 pool.send_away()
 
     def full(self, name: str) -> None:
@@ -162,8 +194,9 @@ class Board(Generic[C]):
 
     def give_up(self, name: str) -> None:
         """A probe has confirmed that the node does not answer: cut the statements that can run elsewhere."""
-        for pool in self.nodes[name].pools:
-            pool.sever_replayable()
+        if node := self.nodes.get(name):
+            for pool in node.pools:
+                pool.sever_replayable()
 
     def stand(self, before: Mapping[str, Standing], after: Mapping[str, Standing]) -> None:
         """What became of nodes on account of their speed, unless somebody knew better meanwhile."""
@@ -172,7 +205,8 @@ class Board(Generic[C]):
             return
         with self._lock:
             for name, standing in changed.items():
-                if self.topology.node(name).standing is before[name]:
+                state = self.topology.find(name)
+                if state and state.standing is before[name]:
                     self.topology = self.topology.stand(name, standing)
                     _tell(name, before[name], standing)
             self._publish()
@@ -187,8 +221,11 @@ class Board(Generic[C]):
     def shut_down(self, name: str) -> int:
         """Count a connection that an administrator ended; how many since the node was last seen well."""
         with self._lock:
-            self.nodes[name].shutdowns += 1
-            return self.nodes[name].shutdowns
+            node = self.nodes.get(name)
+            if node is None:
+                return 0
+            node.shutdowns += 1
+            return node.shutdowns
 
     def _drain(self, name: str) -> None:
         for pool in self.nodes[name].pools:
@@ -257,12 +294,13 @@ class Board(Generic[C]):
 
         `first` is whose turn it is among those with a place; among those without, the shortest line comes first.
         """
-        replicas = [self.nodes[name] for name in plan.replicas if name not in avoid]
-        trials = [self.nodes[name].reads for name in plan.trials]
+        nodes = self.nodes  # a node of the plan may have been removed from it
+        replicas = [nodes[name] for name in plan.replicas if name not in avoid and name in nodes]
+        trials = [nodes[name].reads for name in plan.trials if name in nodes]
         random.shuffle(replicas)
         yield from sorted(replicas, key=lambda node: queue(node.reads, first, trials))
-        if plan.primary and plan.primary not in avoid:
-            yield self.nodes[plan.primary]
+        if plan.primary and plan.primary in nodes and plan.primary not in avoid:
+            yield nodes[plan.primary]
 
     def _publish(self) -> None:
         """Make the routing table anew. Replicas that stay the same keep their place in the round."""
@@ -283,9 +321,10 @@ class Board(Generic[C]):
 
     def _round(self, plan: Plan) -> Iterator[Pool[C]]:
         """The turns of those that take turns, without end."""
+        weight_of = {node.name: node.weight for node in self.topology.nodes}
         parts = [(name, part) for name, part in zip(plan.replicas, plan.parts, strict=True) if part]
         pools = [self.nodes[name].reads for name, _ in parts]
-        return turns(pools, [self._weights[name] * part for name, part in parts], self.settings.policy)
+        return turns(pools, [weight_of[name] * part for name, part in parts], self.settings.policy)
 
     def _no_table(self, plan: Plan) -> RoutingTable:
         def nobody() -> Pool[C]:
@@ -311,7 +350,8 @@ class Board(Generic[C]):
         if self._fallback_told:
             return
         with self._lock:
-            if self._fallback_told or self.table.names or not self.fallback.is_capped:
+            replicas_wanted = self.settings.expects_replicas and self.topology.replicas
+            if self._fallback_told or self.table.names or not replicas_wanted:
                 return
             self._fallback_told = True
         why = "; ".join(f"{name} {reason}" for name, reason in plan.left_out if name != plan.primary)

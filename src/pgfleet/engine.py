@@ -14,8 +14,10 @@ from pgfleet.core.attempts import NOWHERE, Tried
 from pgfleet.core.intent import ReadIntent
 from pgfleet.core.statement import leaves_session_alone
 from pgfleet.errors import ReadTimeout
+from pgfleet.follow import Follower
 from pgfleet.hedging import Hedging
 from pgfleet.lender import REFRESH_TIMEOUT_S
+from pgfleet.members import Members
 from pgfleet.pool import Pooled
 from pgfleet.ports import Runtime, Watcher
 from pgfleet.retries import Retries
@@ -33,21 +35,29 @@ ASK_TIMEOUT_S = 2.0
 class Engine(Transactions[C]):
     """Uses connections, and gives them back whatever happens."""
 
-    def __init__(self, board: Board[C], watcher: Watcher, runtime: Runtime) -> None:
+    def __init__(
+        self, board: Board[C], watcher: Watcher, runtime: Runtime, members: Members[C], follower: Follower
+    ) -> None:
         super().__init__(board, watcher, runtime)
+        self.members = members
+        self._follower = follower
         self._retries = Retries(board, watcher, runtime)
         self._hedging = Hedging(self, runtime)
 
     # life
 
     async def start(self) -> None:
-        """Begin to watch the nodes. Returns when each was looked at, or after two seconds."""
+        """Learn which nodes there are, and begin to watch them. Returns when each was looked at, or after 2 s."""
         self._open = True
-        await self._watcher.start(START_TIMEOUT_S)
+        deadline_s = self._clock() + START_TIMEOUT_S
+        await self._follower.start(START_TIMEOUT_S)
+        await self._watcher.start(max(0.0, deadline_s - self._clock()))
 
     async def stop(self) -> None:
         """End the watches and the idle connections. Leases that are out end when they come back."""
         self._open = False
+        self._follower.stop()
+        self.members.stop()
         self._watcher.stop()
         for node in self.board.nodes.values():
             for pool in node.pools:

@@ -67,6 +67,22 @@ class RouterClosed(PgfleetError, RuntimeError):
         super().__init__(message, hint)
 
 
+class UnknownNode(PgfleetError, KeyError):
+    """The fleet has no node of this name."""
+
+
+class DrainRefused(PgfleetError, ValueError):
+    """This node cannot be drained: it is the primary."""
+
+
+class DrainTimeout(PgfleetError, TimeoutError):
+    """Something is still lent at the node that is being drained. It takes no new read, and nothing was cut."""
+
+
+class DiscoveryError(PgfleetError, ConnectionError):
+    """The servers of the fleet cannot be told now: nobody answers, or the answer names none."""
+
+
 class LocalFleetError(PgfleetError, RuntimeError):
     """The embedded cluster could not do what was asked."""
 

@@ -54,12 +54,20 @@ class Face(Generic[C]):
 
     def has_replicas(self) -> bool:
         """Whether read replicas are enabled and configured. Whether they are well is another question."""
-        return self.settings.use_replicas and bool(self.settings.replicas)
+        replicas = self._engine.board.topology.replicas if self._engine else self.settings.replicas
+        return self.settings.use_replicas and bool(replicas)
 
     def is_healthy(self, name: str) -> bool:
         """Whether this node was well when it was last probed. False for a name that is not configured."""
         topology = self.topology
         return any(node.name == name and is_healthy(topology, node) for node in topology.nodes)
+
+    def undrain(self, name: str) -> None:
+        """Take back what `drain` did. A node that the fleet file or the discovery drains stays drained.
+
+        Raises UnknownNode.
+        """
+        self.engine.members.undrain(name)
 
     def explain(
         self, *, org_id: Hashable = None, prefer_replica: bool = True, max_lag_s: float | None = None

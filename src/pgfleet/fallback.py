@@ -30,7 +30,7 @@ class Fallback:
     @property
     def is_capped(self) -> bool:
         """Whether reads of the primary are the exception."""
-        return self._settings.use_replicas and bool(self._settings.replicas)
+        return self._settings.expects_replicas
 
     def falls(self, name: str, plan: Plan, intent: ReadIntent) -> bool:
         """Whether this read would take this node only for want of a replica."""
@@ -103,5 +103,4 @@ AnyPool = Pool[Any] | Gate[Any]
 
 def fallback_size(settings: Settings, limit: int) -> int:
     """How many of a primary's connections reads may take: a share while replicas serve them, all of them else."""
-    serving = settings.use_replicas and settings.replicas
-    return max(1, int(limit * settings.fallback_share)) if serving else limit
+    return max(1, int(limit * settings.fallback_share)) if settings.expects_replicas else limit

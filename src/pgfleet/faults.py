@@ -5,6 +5,9 @@ from __future__ import annotations
 from pgfleet.core.failure import Fault, Phase, Verdict, classify
 from pgfleet.core.node import Reason
 
+BEHIND_A_POOLER = "; that is a pooler: set PGFLEET_POOLER=transaction and the nodes' probe addresses"
+"""For people: what is done about an error is never told by its words."""
+
 
 class NotPrimary(Exception):
     """A server that was to take writes is none of ours that does."""
@@ -27,5 +30,5 @@ def first_line(error: BaseException) -> str:
     """The first line of what a driver or the system said. Neither puts a password there."""
     lines = str(error).strip().splitlines()
     if lines:
-        return lines[0]
+        return lines[0] + (BEHIND_A_POOLER if "unsupported startup parameter" in lines[0] else "")
     return "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__

@@ -43,12 +43,13 @@ class Hedging(Generic[C]):
         """
         if pooled := self.lender.take(intent):
             return pooled
-        board = self.lender.board
+        board, nodes = self.lender.board, self.lender.board.nodes
         missed, board.missed = board.missed, None
         if isinstance(missed, Pool) and not missed.is_growing():
             self.runtime.spawn(self._grow(missed), "grow")
         for name in board.plan(intent).replicas:
-            if pooled := board.nodes[name].reads.take():
+            node = nodes.get(name)
+            if node and (pooled := node.reads.take()):
                 pooled.pool.leases += 1
                 pooled.lent_s = self.runtime.clock()
                 return pooled
@@ -86,10 +87,11 @@ class Hedging(Generic[C]):
         board = self.lender.board
         names = board.plan(intent).replicas
         first = self.lender.node_of(pooled).name
-        if first not in names or not may_hedge(len(names), len(board.settings.replicas)):
+        if first not in names or not may_hedge(len(names), len(board.topology.staying)):
             return None
-        others = [board.nodes[name] for name in names if name != first and board.nodes[name].reads.has_room()]
-        node = min(others, key=lambda other: other.reads.in_flight, default=None)
+        others = [board.nodes[name] for name in names if name != first and name in board.nodes]
+        free = [node for node in others if node.reads.has_room()]
+        node = min(free, key=lambda other: other.reads.in_flight, default=None)
         return node if node and self._granted() else None
 
     def _granted(self) -> bool:

@@ -29,12 +29,16 @@ class Judge(Generic[C]):
     def __init__(self, board: Board[C], ask: Callable[[str], Any]) -> None:
         self._board = board
         self._ask = ask
+        self._nodes = board.nodes
         self._sits_s = -inf
 
     def turn(self, now_s: float) -> None:
         """What time makes of every node, and what its answers say of it. To be called every 100 ms or so."""
+        self._nodes = (
+            self._board.nodes
+        )  # of one moment: nodes come and go, and other threads have other turns
         names = frozenset(self._board.table.names)
-        before = {node.name: node.standing for node in self._board.topology.nodes}
+        before = {node.name: node.standing for node in self._board.topology.nodes if node.name in self._nodes}
         after = {name: elapse(standing, name in names, now_s) for name, standing in before.items()}
         for name, standing in after.items():
             if standing.phase is Phase.ON_TRIAL:
@@ -48,7 +52,7 @@ class Judge(Generic[C]):
     # those that serve
 
     def _sit(self, serving: Sequence[str], standings: dict[str, Standing], now_s: float) -> None:
-        looked = {name: self._look(self._board.nodes[name], now_s) for name in serving}
+        looked = {name: self._look(self._nodes[name], now_s) for name in serving}
         for name, kind in looked.items():
             verdict = self._compare(name, kind, now_s) if kind else None
             if verdict:
@@ -65,7 +69,7 @@ class Judge(Generic[C]):
 
     def _compare(self, name: str, kind: Kind, now_s: float) -> Verdict | None:
         """This node against the others that serve; None: they have nothing to compare it with."""
-        mine = kind(self._board.nodes[name]).profile
+        mine = kind(self._nodes[name]).profile
         if not mine or is_quick(mine):
             return WELL if mine else None
         others = self._others(name, kind, now_s)
@@ -75,14 +79,20 @@ class Judge(Generic[C]):
 
     def _others(self, name: str, kind: Kind, now_s: float) -> list[Profile]:
         """The profiles of the others that take turns, as far as there are any."""
-        nodes, names = self._board.nodes, self._board.table.plan.trusted
-        recent = [kind(nodes[other]).recent(now_s) for other in names if other != name]
+        nodes, names = self._nodes, self._board.table.plan.trusted
+        recent = [kind(nodes[other]).recent(now_s) for other in names if other != name and other in nodes]
         return [profile for profile in recent if profile]
 
     def _may_eject(self, standings: dict[str, Standing]) -> bool:
         settings, topology = self._board.settings, self._board.topology
-        replicas = [standings[node.name] for node in topology.nodes if node.name != topology.primary_name]
-        serving = [name for name in self._board.table.names if not standings[name].is_out]
+        replicas = [
+            standings[node.name]
+            for node in topology.nodes
+            if node.name != topology.primary_name and node.name in standings and not node.draining
+        ]
+        serving = [
+            name for name in self._board.table.names if name in standings and not standings[name].is_out
+        ]
         out = sum(standing.is_out for standing in replicas)
         return may_eject(len(replicas), out, len(serving), settings.max_ejected_share, settings.panic_share)
 
@@ -93,7 +103,7 @@ class Judge(Generic[C]):
 
         Where nobody reads there is nothing to compare it with, and no harm in trusting it.
         """
-        node = self._board.nodes[name]
+        node = self._nodes[name]
         if standing.since_s == now_s:
             node.reads.answers.begin(now_s)
             node.probes.begin(now_s)
@@ -113,7 +123,7 @@ class Judge(Generic[C]):
         return _probes if node.probes.look(now_s, at_least=TRIALS) else None
 
     def _takes_a_trial(self, name: str, standing: Standing) -> bool:
-        return standing.phase is Phase.ON_TRIAL and not _is_tried(self._board.nodes[name], standing)
+        return standing.phase is Phase.ON_TRIAL and not _is_tried(self._nodes[name], standing)
 
 
 def _is_tried(node: Node[Any], standing: Standing) -> bool:

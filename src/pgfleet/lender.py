@@ -61,7 +61,6 @@ class Lender(Generic[C]):
         self._watcher = watcher
         self._runtime = runtime
         self._clock = runtime.clock
-        self._names = {pool: node.name for node in board.nodes.values() for pool in node.pools}
         self._open = False
 
     # a connection to read with
@@ -139,8 +138,8 @@ class Lender(Generic[C]):
     async def _stale(self, deadline_s: float, round_: _Round) -> Pooled[C] | None:
         """A connection of a replica of this cluster and timeline, however stale it is."""
         plan = self.board.plan(_HOWEVER_STALE)
-        for name in plan.replicas:
-            if pooled := await self._try(self.board.nodes[name], _HOWEVER_STALE, deadline_s, round_):
+        for node in self.board.in_turn(replace(plan, primary=None), frozenset(), None):
+            if pooled := await self._try(node, _HOWEVER_STALE, deadline_s, round_):
                 return pooled
         return None
 
@@ -157,7 +156,8 @@ class Lender(Generic[C]):
         except PoolTimeout:
             round_.busy = True
         except PoolClosed:
-            raise RouterClosed from None
+            self._check_open()
+            round_.busy = True  # the node was removed meanwhile: another round finds who is left
         except Exception as error:
             if isinstance(error, TimeoutError) and self._clock() >= deadline_s:
                 # The caller's patience was short. Whether the node is slow, a probe will tell.
@@ -216,8 +216,8 @@ class Lender(Generic[C]):
     def _may_catch_up(self, plan: Plan) -> bool:
         """Whether some replica is only stale, and so little that it may qualify while a read waits."""
         topology = self.board.topology
-        behind = (Reason.STALE, Reason.STALENESS_UNKNOWN)
-        lags = [lag_s(topology, topology.node(name)) for name, reason in plan.left_out if reason in behind]
+        behind = {name for name, reason in plan.left_out if reason in _BEHIND}
+        lags = [lag_s(topology, node) for node in topology.nodes if node.name in behind]
         return any(lag is None or lag < REFRESH_TIMEOUT_S for lag in lags)
 
     def _ask_all(self, names: Sequence[str]) -> None:
@@ -313,10 +313,12 @@ class Lender(Generic[C]):
         fault = node.prober.fault(error) or (None if phase is Phase.STATEMENT else network_fault(error))
         if fault is None:
             return None
-        seen = self.board.topology.node(node.name).observation
-        in_recovery = seen is not None and seen.role is Role.REPLICA
+        belongs = self.board.has(node)
+        seen = self.board.state(node).observation
+        in_recovery = not belongs or (seen is not None and seen.role is Role.REPLICA)
         verdict = classify(replace(fault, ours=ours), phase, lease=lease, in_recovery=in_recovery)
-        self._act(node.name, verdict, lease, first_line(error))
+        if belongs:  # what was met on a node that is gone says nothing of its successor
+            self._act(node.name, verdict, lease, first_line(error))
         return verdict
 
     def _act(self, name: str, verdict: Verdict, lease: Lease, detail: str) -> None:
@@ -339,7 +341,8 @@ class Lender(Generic[C]):
 
     def node_with(self, pool: Pool[C]) -> Node[C]:
         """Whose pool this is."""
-        return self.board.nodes[self._names[pool]]
+        node: Node[C] = pool.owner
+        return node
 
     # when it cannot be done
 
@@ -400,5 +403,6 @@ _HOWEVER_STALE = ReadIntent(max_lag_s=inf)
 _WITHOUT_REPLICAS = (
     "Bring the replicas back (`pgfleet explain` says what ails them), or raise what the primary takes."
 )
+_BEHIND = (Reason.STALE, Reason.STALENESS_UNKNOWN)
 _KEEP = Consequence()
 _DROP = Consequence(drop_connection=True)

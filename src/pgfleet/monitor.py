@@ -17,6 +17,7 @@ from pgfleet.core.plan import lag_s
 from pgfleet.core.probe import OBSERVE_SQL, read_observation
 from pgfleet.core.schedule import Pace
 from pgfleet.faults import first_line, network_fault, probe_reason
+from pgfleet.pooler import try_pooler
 from pgfleet.ports import Connector, Runtime, Signal
 from pgfleet.sweeper import Sweeper
 
@@ -44,6 +45,8 @@ class Watch(Generic[C]):
     def __init__(self, node: Node[C], runtime: Runtime) -> None:
         self.node = node
         self._runtime = runtime
+        self.ended = False
+        """Take no further look: the node was removed."""
         self._conn: C | None = None
         self._lock = runtime.lock()
         self._askers: list[Signal] = []
@@ -114,10 +117,11 @@ class Monitor(Generic[C]):
         self._watches = {name: Watch(board.nodes[name], runtime) for name in watched}
         self._sweeper = Sweeper(board, self.ask, runtime)
         self._stop = runtime.signal()
-        self._stopping = False
+        self._started = self._stopping = False
 
     async def start(self, timeout_s: float) -> None:
         """Begin to watch, and return when every node has been looked at once, or after `timeout_s`."""
+        self._started = True
         first_looks = [watch.ask() for watch in self._watches.values()]
         for name, watch in self._watches.items():
             self._runtime.spawn(self._watch(watch), f"watch {name}")
@@ -127,10 +131,24 @@ class Monitor(Generic[C]):
         self._runtime.spawn(self._tend(), "tend")
         self._sweeper.start()
 
+    def begin(self, node: Node[C]) -> None:
+        """Watch this node, too."""
+        watch = Watch(node, self._runtime)
+        self._watches = {**self._watches, node.name: watch}
+        if self._started:
+            self._runtime.spawn(self._watch(watch), f"watch {node.name}")
+
+    def end(self, name: str) -> None:
+        """Watch this node no longer."""
+        self._watches = dict(self._watches)
+        watch = self._watches.pop(name)
+        watch.ended = True
+        watch.ask()
+
     def ask(self, name: str) -> Signal:
         """Look at this node at once. One that is not watched has nothing to tell."""
-        if name in self._watches:
-            return self._watches[name].ask()
+        if watch := self._watches.get(name):
+            return watch.ask()
         told = self._runtime.signal()
         told.set()
         return told
@@ -155,43 +173,52 @@ class Monitor(Generic[C]):
     def _unproven(self) -> tuple[str, ...]:
         """The replicas that another look may prove, or measure: the last was taken before the primary's."""
         topology, plan = self._board.topology, self._board.plan(PLAIN)
-        unmeasured = [name for name in plan.replicas if lag_s(topology, topology.node(name)) is None]
+        serving = [node for node in topology.nodes if node.name in plan.replicas]
+        unmeasured = [node.name for node in serving if lag_s(topology, node) is None]
         return (*unmeasured, *(name for name, reason in plan.left_out if reason in UNPROVEN))
 
     # one node
 
     async def _watch(self, watch: Watch[C]) -> None:
-        name = watch.node.name
-        while not self._stopping:
+        while not self._stopping and not watch.ended:
             askers = watch.askers()
             await self._probe(watch)
             for asker in askers:
                 asker.set()
-            await watch.rest(self._next_probe_s(name))
+            await watch.rest(self._next_probe_s(watch.node))
         await watch.close()
 
-    def _next_probe_s(self, name: str) -> float:
-        topology = self._board.topology
-        searching = self._board.vacancy.is_searched(topology)
-        return self._pace.next_probe_s(topology.node(name), name in self._unproven(), searching)
+    def _next_probe_s(self, node: Node[C]) -> float:
+        searching = self._board.vacancy.is_searched(self._board.topology)
+        return self._pace.next_probe_s(self._board.state(node), node.name in self._unproven(), searching)
 
     async def _probe(self, watch: Watch[C]) -> None:
         """Look once, and again at once after a failure: only two in a row condemn a node that was well."""
         for last in (False, True):
             try:
                 seen = await watch.look(CONFIRM_TIMEOUT_S if last else CONNECT_TIMEOUT_S)
+                await self._through_pooler(watch.node, seen)
             except Exception as error:
-                if not last and not self._board.topology.node(watch.node.name).trouble:
+                if not last and not self._board.state(watch.node).trouble:
                     continue
                 self._condemn(watch.node, error)
             else:
-                self._board.observe(watch.node.name, seen)
-                watch.node.probes.add(seen.answered_s - seen.asked_s)
+                if self._board.has(watch.node):
+                    self._board.observe(watch.node.name, seen)
+                    watch.node.probes.add(seen.answered_s - seen.asked_s)
             return
 
+    async def _through_pooler(self, node: Node[C], seen: Observation) -> None:
+        """A server behind a pooler is of use when both answer. While it is in use, its callers tell of the pooler."""
+        state = self._board.state(node)
+        if node.pooler and (state.trouble or state.observation is None):
+            await try_pooler(node.pooler, seen, self._runtime, CONNECT_TIMEOUT_S)
+
     def _condemn(self, node: Node[C], error: Exception) -> None:
+        if not self._board.has(node):
+            return
         reason = probe_reason(node.prober.fault(error) or network_fault(error))
-        if reason is Reason.BUSY and self._board.topology.node(node.name).observation:
+        if reason is Reason.BUSY and self._board.state(node).observation:
             self._board.full(node.name)  # it lives; what we know of it grows old by itself
             return
         self._board.fail(node.name, reason, first_line(error))
@@ -216,8 +243,8 @@ class Monitor(Generic[C]):
                     self.ask(node.name)
 
     def _wants_connections(self, node: Node[C], pool: Any) -> bool:
-        state = self._board.topology.node(node.name)
-        if state.trouble or state.observation is None:
+        state = self._board.state(node)
+        if state.trouble or state.draining or state.observation is None:
             return False
         writable = node.name == self._board.topology.writer_name
         return writable if pool is node.writes else True

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from math import inf
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pgfleet.aside import Abandoned, Aside
 from pgfleet.bound import Bound
@@ -110,6 +110,8 @@ class Pool(Generic[C]):
         self.connector = connector
         self.admit = admit
         self.limits = limits
+        self.owner: Any = None
+        """The node whose pool this is."""
         self.leases = 0
         """Leases since the start, counted by whoever lends."""
         self.size = 0
@@ -290,6 +292,11 @@ class Pool(Generic[C]):
         spare = self.size - self.limits.min_size
         await self._end(self._withdraw(lambda pooled: self._is_long_idle(pooled, now_s), at_most=spare))
 
+    async def empty(self) -> None:
+        """End what is idle, and send those in line away: the pool is to lend no more for a while."""
+        self._dismiss()
+        await self._end(self._withdraw(lambda _: True))
+
     async def fill(self, timeout_s: float) -> None:
         """Open connections up to the minimum, at nobody's expense. Raises what opening raises."""
         while self._reserve_minimum():
@@ -309,8 +316,7 @@ class Pool(Generic[C]):
     async def close(self) -> None:
         """Lend nothing any more; end what is idle; send those in line away. What is lent ends when it comes back."""
         self._closed = True
-        self._dismiss()
-        await self._end(self._withdraw(lambda _: True))
+        await self.empty()
 
     def evict_one(self) -> bool:
         """Close the connection that has been idle longest, for the sake of a sibling. Called under the lock."""

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
 from pgfleet.core.failure import Fault
+from pgfleet.core.membership import Found
 
 C = TypeVar("C")
 T = TypeVar("T")
@@ -149,6 +150,9 @@ class Runtime(Protocol):
     def race(self, first: Coroutine[Any, Any, T], delay_s: float, rival: Rival[T]) -> Race[T]:
         """Run `first` in the caller's own turn, and what `rival` begins beside it if it takes longer than `delay_s`."""
 
+    async def aside(self, call: Callable[[], T]) -> T:
+        """What a blocking call returns, while everybody else goes on. To be awaited by spawned work only."""
+
     async def close(self, timeout_s: float) -> None:
         """Wait for all that was spawned, and end what is left after `timeout_s`."""
 
@@ -167,3 +171,16 @@ class Watcher(Protocol):
 
     async def refresh(self, names: tuple[str, ...], timeout_s: float) -> None:
         """Look at these nodes now; return when all have answered or failed, or after `timeout_s`."""
+
+
+class Discovery(Protocol):
+    """Tells which servers the fleet has. Made of its address (what follows `scheme:`) and the runtime.
+
+    A blocking implementation calls through `runtime.aside`, and bounds each call itself.
+    """
+
+    interval_s: float
+    """When to ask again, in seconds: read after each answer, so it may be the answer's own TTL."""
+
+    async def find(self) -> Sequence[Found]:
+        """Every server that it knows now, never none. Raises DiscoveryError when it cannot tell."""

@@ -8,6 +8,7 @@ from typing import Any
 from pgfleet.board import Board
 from pgfleet.core.attempts import Tried, came_back_the_same
 from pgfleet.core.budget import retry_budget
+from pgfleet.core.topology import NodeState
 from pgfleet.ports import Runtime, Watcher
 
 LOOK_S = 0.5
@@ -45,17 +46,22 @@ class Retries:
 
         When all of them are well at once, the network ended the connections; when none comes back, they are gone.
         """
-        before = {name: self._board.topology.node(name).observation for name in lost}
+        before = self._states(lost)
         until_s = self._runtime.clock() + LOOK_S
         for _ in range(2):  # the first look may learn no more than that its own connection was lost too
             await self._look_at(lost, until_s)
-        down = {name for name in lost if self._board.topology.node(name).trouble}
+        down = {name for name, state in self._states(lost).items() if state.trouble}
         while down and self._runtime.clock() < until_s:
             await self._runtime.signal().wait(PAUSE_S)
             await self._look_at(down, until_s)
-            if any(came_back_the_same(before[name], self._board.topology.node(name)) for name in down):
+            now = self._states(down)
+            if any(came_back_the_same(before[name].observation, state) for name, state in now.items()):
                 return True
         return False
+
+    def _states(self, names: Iterable[str]) -> dict[str, NodeState]:
+        """What is believed of those of them that still belong to the fleet."""
+        return {node.name: node for node in self._board.topology.nodes if node.name in names}
 
     async def _look_at(self, names: Iterable[str], until_s: float) -> None:
         await self._watcher.refresh(tuple(names), max(0.0, until_s - self._runtime.clock()))

@@ -119,6 +119,14 @@ class ReplicaRouter(Face[C]):
         if engine is not None:
             drive(engine.stop())
 
+    def drain(self, name: str, *, timeout_s: float | None = None) -> None:
+        """Send no new read to this node, and return when nothing is lent there any more. No read is cut.
+
+        It stays drained, watched and listed, in this router, until `undrain`. Raises UnknownNode, DrainRefused for the
+        primary, and DrainTimeout when something is still lent after `timeout_s`.
+        """
+        drive(self.engine.members.drain(name, timeout_s))
+
     def __enter__(self) -> Self:
         return self.open()
 

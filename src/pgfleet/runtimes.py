@@ -101,6 +101,10 @@ class TaskRuntime:
         """Run `first` in the caller's own turn, and a rival task beside it if it takes longer than `delay_s`."""
         return TaskRace(self._races, first, delay_s, rival)
 
+    async def aside(self, call: Callable[[], T]) -> T:
+        """What a blocking call returns, made in a thread."""
+        return await asyncio.to_thread(call)
+
     async def close(self, timeout_s: float) -> None:
         """Wait for the tasks, and cancel what is left after `timeout_s`."""
         if not self._tasks:
@@ -231,6 +235,10 @@ class ThreadRuntime:
     def race(self, first: Coroutine[Any, Any, T], delay_s: float, rival: Rival[T]) -> ThreadRace[T]:
         """Run `first` in the caller's own turn, and a rival thread beside it if it takes longer than `delay_s`."""
         return ThreadRace(first, rival, partial(self.call_later, delay_s), self.spawn)
+
+    async def aside(self, call: Callable[[], T]) -> T:
+        """What a blocking call returns. Whoever was spawned has a thread of his own already."""
+        return call()
 
     async def close(self, timeout_s: float) -> None:
         """Wait for the threads, at most `timeout_s` for all of them."""

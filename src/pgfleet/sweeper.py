@@ -62,8 +62,8 @@ class Sweeper(Generic[C]):
     def sweep(self) -> None:
         """Look once at every node, and judge them all."""
         now_s = self._runtime.clock()
-        for state in self._board.topology.nodes:
-            self._look_at(self._board.nodes[state.name], state.trouble, now_s)
+        for node in list(self._board.nodes.values()):
+            self._look_at(node, self._board.state(node).trouble, now_s)
         self._judge.turn(now_s)
 
     def _look_at(self, node: Node[C], trouble: Trouble | None, now_s: float) -> None:

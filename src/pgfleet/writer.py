@@ -8,7 +8,7 @@ from typing import TypeVar
 from pgfleet.board import Node
 from pgfleet.core.failure import Phase
 from pgfleet.core.succession import told_of_writes
-from pgfleet.errors import PgfleetError, PrimaryUnavailable, RouterClosed, SplitBrain
+from pgfleet.errors import PgfleetError, PrimaryUnavailable, SplitBrain
 from pgfleet.faults import NotPrimary, first_line
 from pgfleet.lender import BUSY_PAUSE_S, Lender
 from pgfleet.pool import PoolClosed, Pooled, PoolTimeout
@@ -45,8 +45,8 @@ class Writer(Lender[C]):
         wait = _Wait(self._clock(), deadline_s)
         while True:
             self._check_open()
-            name = self.board.topology.writer_name
-            if name and (pooled := await self._try_writer(self.board.nodes[name], wait)):
+            node = self.board.nodes.get(self.board.topology.writer_name or "")
+            if node and (pooled := await self._try_writer(node, wait)):
                 return pooled
             await self._pause(wait)
 
@@ -56,7 +56,8 @@ class Writer(Lender[C]):
         try:
             pooled = await node.writes.acquire(wait.deadline_s, CONNECT_SLICE_S)
         except PoolClosed:
-            raise RouterClosed from None
+            self._check_open()  # else the node was removed meanwhile: another turn finds who takes writes now
+            return None
         except PoolTimeout:
             wait.in_line = self.board.topology.writer_name == node.name
             return None

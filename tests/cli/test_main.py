@@ -40,7 +40,7 @@ def test_version() -> None:
 def test_help_names_every_command() -> None:
     done = pgfleet("--help")
     assert done.returncode == 0
-    for name in ("demo", "local", "serve", "status", "explain"):
+    for name in ("demo", "local", "replica", "serve", "status", "explain"):
         assert f"\n  {name} " in done.stdout
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 
 from pgfleet.local import LocalFleet
@@ -37,10 +37,15 @@ class Load:
         return +self.answers
 
 
-@asynccontextmanager
-async def load(fleet: LocalFleet, router: Router) -> AsyncIterator[Load]:
+def load(fleet: LocalFleet, router: Router) -> AbstractAsyncContextManager[Load]:
     """16 callers of `fetch` while the block runs; it ends with an error if any of them met one."""
-    seen = Load({fleet.node(name).port: name for name in fleet.names})
+    return load_on({fleet.node(name).port: name for name in fleet.names}, router)
+
+
+@asynccontextmanager
+async def load_on(names: dict[int, str], router: Router) -> AsyncIterator[Load]:
+    """The same for any servers, by the ports that they listen on."""
+    seen = Load(names)
     done = asyncio.Event()
     callers = [asyncio.create_task(_call(router, seen, done)) for _ in range(CALLERS)]
     try:

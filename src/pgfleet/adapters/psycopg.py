@@ -51,6 +51,10 @@ _KEEPALIVE = {
 """A peer that vanished is noticed in 25 seconds, not in the kernel's two hours, unless the DSN says else."""
 
 
+PREPARE_THRESHOLD = 5
+"""After so many times a statement is prepared: psycopg's own default. Behind a pooler none is: it would stay there."""
+
+
 class _Talk:
     """Remembers whether anything was said to the server that may have left something in the session.
 
@@ -187,13 +191,16 @@ class _Common:
 
     def __init__(self, session: SessionSettings) -> None:
         self._session = session
+        self._prepare_threshold = None if session.pooled else PREPARE_THRESHOLD
 
     def _conninfo(self) -> str:
         """The connection string as given, with our settings."""
         session = self._session
-        given = session.dsn.parameters
+        given = session.parameters
         ours: dict[str, Any] = {key: value for key, value in _KEEPALIVE.items() if key not in given}
         ours["options"] = session.options
+        if "target_session_attrs" in given:
+            ours["target_session_attrs"] = given["target_session_attrs"]
         ours["application_name"] = given.get("application_name") or "pgfleet"
         if session.password:
             ours["password"] = session.password()
@@ -239,7 +246,9 @@ class _Common:
         if not isinstance(error, psycopg.Error):
             return None
         if error.sqlstate:
-            return Fault(sqlstate=error.sqlstate, lost=error.diag.severity_nonlocalized in FATAL)
+            # A pooler tells the localized one alone.
+            severity = error.diag.severity_nonlocalized or error.diag.severity
+            return Fault(sqlstate=error.sqlstate, lost=severity in FATAL)
         if not isinstance(error, psycopg.OperationalError):
             return None
         login = error.pgconn
@@ -277,6 +286,7 @@ class PsycopgConnector(_Common):
             self._conninfo(),
             autocommit=True,
             cursor_factory=_Cursor,
+            prepare_threshold=self._prepare_threshold,
             connect_timeout=max(1, round(timeout_s)),
         )
 
@@ -322,7 +332,7 @@ class PsycopgConnector(_Common):
         if not _is_plain(conn):
             conn.autocommit, conn.isolation_level, conn.read_only, conn.deferrable = True, None, None, None
         conn.row_factory, conn.cursor_factory, conn.server_cursor_factory = tuple_row, _Cursor, ServerCursor
-        if conn.touched:
+        if conn.touched and not self._session.pooled:
             Cursor(conn).execute(RESET_SQL)
             conn.harmless = conn.talks
 
@@ -352,7 +362,10 @@ class AsyncPsycopgConnector(_Common):
         """A new connection."""
         async with asyncio.timeout(timeout_s):
             return await AsyncFleetConnection.connect(
-                self._conninfo(), autocommit=True, cursor_factory=_AsyncCursor
+                self._conninfo(),
+                autocommit=True,
+                cursor_factory=_AsyncCursor,
+                prepare_threshold=self._prepare_threshold,
             )
 
     async def one_row(self, conn: AsyncFleetConnection, sql: str) -> Sequence[Any]:
@@ -408,7 +421,7 @@ class AsyncPsycopgConnector(_Common):
             conn.forgive(talks)
         conn.row_factory, conn.cursor_factory = tuple_row, _AsyncCursor
         conn.server_cursor_factory = AsyncServerCursor
-        if conn.touched:
+        if conn.touched and not self._session.pooled:
             await AsyncCursor(conn).execute(RESET_SQL)
             conn.harmless = conn.talks
 

@@ -33,13 +33,24 @@ class SessionSettings:
     """The server ends a statement that runs longer; 0: it does not."""
     read_only: bool = False
     """Refuse writes by `default_transaction_read_only`: a guard against accidents, not against SET."""
+    pooled: bool = False
+    """A pooler lends us a server's session for one transaction: it has no settings, statements or state of ours."""
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """Those of the connection string, for a session such as this: `read-write` would refuse one of `read_only`."""
+        given = dict(self.dsn.parameters)
+        if self.read_only and given.get("target_session_attrs") == "read-write":
+            given["target_session_attrs"] = "primary"
+        return given
 
     @property
     def options(self) -> str:
-        """The `options` of the startup packet: ours before those of the connection string, so that its own prevail."""
-        settings = {
-            "statement_timeout": round(self.statement_timeout_s * 1000),
-            "default_transaction_read_only": "on" if self.read_only else "",
-        }
-        ours = [f"-c {name}={value}" for name, value in settings.items() if value]
+        """The `options` of the startup packet: ours before those of the connection string, so that its own prevail.
+
+        A pooler between us and a transaction of ours refuses them, so it is met at once if nobody told us of it.
+        """
+        ours = [] if self.pooled else [f"-c statement_timeout={round(self.statement_timeout_s * 1000)}"]
+        if self.read_only and not self.pooled:
+            ours.append("-c default_transaction_read_only=on")
         return " ".join([*ours, self.dsn.parameters.get("options", "")]).strip()

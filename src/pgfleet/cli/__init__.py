@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-_NEEDED = frozenset(("typer", "rich"))
+_NEEDED = frozenset(("typer", "rich", "tomlkit"))
 
 
 def main() -> None:

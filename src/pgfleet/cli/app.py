@@ -12,6 +12,7 @@ from pgfleet import __version__
 from pgfleet.cli.demo import demo
 from pgfleet.cli.explain import explain
 from pgfleet.cli.local import app as local
+from pgfleet.cli.replica import app as replica
 from pgfleet.cli.serve import serve
 from pgfleet.cli.status import status
 from pgfleet.errors import PgfleetError
@@ -66,6 +67,9 @@ def pgfleet(
 
 app.command(short_help="A fleet, an application on it, and what both do, live.")(demo)
 app.add_typer(local, name="local", short_help="A fleet on this machine, for development and tests.")
+app.add_typer(
+    replica, name="replica", short_help="The replicas of the fleet file, which all processes follow."
+)
 app.command(short_help="The monitoring API over the fleet of the environment.")(serve)
 app.command(short_help="How every node is.")(status)
 app.command(short_help="Which node a read would take now, and why.")(explain)

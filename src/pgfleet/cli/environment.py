@@ -11,7 +11,7 @@ from pgfleet.errors import DriverMissing
 
 if TYPE_CHECKING:
     from pgfleet.aio import AsyncReplicaRouter
-    from pgfleet.settings import Settings
+    from pgfleet.settings import NodeSettings, Settings
 
 DRIVERS = ("psycopg", "asyncpg")
 
@@ -39,6 +39,11 @@ def without_idle_connections(settings: Settings) -> Settings:
     """The same fleet, with pools that open nothing before it is asked for."""
     return replace(
         settings,
-        primary=replace(settings.primary, min_connections=0),
-        replicas=tuple(replace(replica, min_connections=0) for replica in settings.replicas),
+        primary=_without_idle_connections(settings.primary),
+        replicas=tuple(map(_without_idle_connections, settings.replicas)),
+        adapt=_without_idle_connections,
     )
+
+
+def _without_idle_connections(node: NodeSettings) -> NodeSettings:
+    return replace(node, min_connections=0)

@@ -16,7 +16,7 @@ from pgfleet.cli.web import listen, web_server
 from pgfleet.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from pgfleet.settings import Dsn, NodeSettings, Settings
+    from pgfleet.settings import NodeSettings, Settings
 
 CONNECTIONS_PER_NODE = 2
 STATEMENT_TIMEOUT_S = 2.0
@@ -46,7 +46,8 @@ def for_monitoring(settings: Settings) -> Settings:
     return replace(
         settings,
         primary=_for_monitoring(settings.primary),
-        replicas=tuple(_for_monitoring(replica) for replica in settings.replicas),
+        replicas=tuple(map(_for_monitoring, settings.replicas)),
+        adapt=_for_monitoring,
         fallback_dsn=None,
         fallback_share=1.0,
         query_timeout_s=STATEMENT_TIMEOUT_S,
@@ -54,20 +55,13 @@ def for_monitoring(settings: Settings) -> Settings:
 
 
 def _for_monitoring(node: NodeSettings) -> NodeSettings:
-    return replace(node, dsn=_named(node.dsn), max_connections=CONNECTIONS_PER_NODE, min_connections=0)
-
-
-def _named(dsn: Dsn) -> Dsn:
-    """The same connection string with our application_name: the last of a repeated keyword counts."""
     from pgfleet.http.queries import APPLICATION_NAME
-    from pgfleet.settings.conninfo import parse_conninfo
 
-    words = parse_conninfo(dsn.reveal()) | {"application_name": APPLICATION_NAME}
-    return type(dsn).parse(" ".join(f"{word}={_quoted(value)}" for word, value in words.items()))
-
-
-def _quoted(value: str) -> str:
-    return "'" + value.replace("\\", r"\\").replace("'", r"\'") + "'"
+    dsn = node.dsn.changed(application_name=APPLICATION_NAME)
+    probe_dsn = node.probe_dsn and node.probe_dsn.changed(application_name=APPLICATION_NAME)
+    return replace(
+        node, dsn=dsn, probe_dsn=probe_dsn, max_connections=CONNECTIONS_PER_NODE, min_connections=0
+    )
 
 
 def _check_loopback(host: str) -> None:

@@ -14,6 +14,7 @@ CONNECTIONS_SQL = (
     "select sum(numbackends)::int, current_setting('max_connections')::int from pg_stat_database"
 )
 CONNECTIONS_TIMEOUT_S = 1.0
+NO_CONNECTIONS = {"connections": None, "maxConnections": None}
 
 Json = dict[str, Any]
 
@@ -68,7 +69,10 @@ def _report(router: AsyncReplicaRouter[Any], connections: dict[str, Json]) -> Js
         health |= {"healthy": False, "message": f"No primary answers. {health['message']}"}
     rows = explanation_report(router.explain(), now)["nodes"]
     return health | {
-        "nodes": [row | {"status": _status(router, row["name"])} | connections[row["name"]] for row in rows]
+        "nodes": [
+            row | {"status": _status(router, row["name"])} | connections.get(row["name"], NO_CONNECTIONS)
+            for row in rows
+        ]
     }
 
 

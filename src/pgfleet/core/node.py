@@ -56,6 +56,7 @@ class Reason(StrEnum):
     """Why a node is left out of a read. The value is what people read."""
 
     REPLICAS_DISABLED = "read replicas are disabled"
+    DRAINED = "is being drained"
     NOT_PROBED = "not probed yet"
     UNREACHABLE = "not answering"
     MISCONFIGURED = "refuses this configuration"

@@ -94,7 +94,7 @@ def lag_s(topology: Topology, node: NodeState) -> float | None:
 def _parts(topology: Topology, fit: list[NodeState]) -> dict[str, int | None]:
     """The part of the turns of each node that is fresh enough; None: it is ejected."""
     standings = [node.standing for node in fit]
-    parts = parts_of(standings, len(topology.replicas), topology.panic_share)
+    parts = parts_of(standings, len(topology.staying), topology.panic_share)
     return dict(zip((node.name for node in fit), parts, strict=True))
 
 
@@ -126,6 +126,8 @@ class _Ground:
         """Why this node serves no reads at all, however stale they may be."""
         if not self.topology.use_replicas:
             return Reason.REPLICAS_DISABLED
+        if node.draining:
+            return Reason.DRAINED
         if node.trouble:
             return node.trouble.reason
         if node.observation is None:

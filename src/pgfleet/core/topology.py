@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from pgfleet.core.ejection import TRUSTED, Standing
+from pgfleet.core.membership import Member
 from pgfleet.core.node import Observation, Reason, Role
 from pgfleet.core.staleness import PrimaryHistory
 
@@ -40,6 +41,8 @@ class NodeState:
     """What became of it on account of its speed."""
     is_full: bool = False
     """It lives, but had no connection left for the last probe: what is known of it grows old."""
+    draining: bool = False
+    """It takes no new read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +66,14 @@ class Topology:
     """When fewer than this part of the replicas would serve, those that were ejected serve as well."""
 
     def node(self, name: str) -> NodeState:
-        """The node of this name. Raises KeyError when no such node is configured."""
-        for node in self.nodes:
-            if node.name == name:
-                return node
+        """The node of this name. Raises KeyError when there is none."""
+        if node := self.find(name):
+            return node
         raise KeyError(name)
+
+    def find(self, name: str) -> NodeState | None:
+        """The node of this name; None: there is none, or none any more."""
+        return next((node for node in self.nodes if node.name == name), None)
 
     @property
     def primary(self) -> NodeState | None:
@@ -88,6 +94,11 @@ class Topology:
     def replicas(self) -> tuple[NodeState, ...]:
         """The nodes configured as replicas, in the order of their numbers."""
         return self.nodes[1:]
+
+    @property
+    def staying(self) -> tuple[NodeState, ...]:
+        """The replicas that are to serve: those that are being drained are missed by nobody."""
+        return tuple(node for node in self.replicas if not node.draining)
 
     def observe(self, name: str, seen: Observation) -> Topology:
         """What a probe or a new connection saw. An answer to a question older than the trouble does not clear it."""
@@ -121,6 +132,15 @@ class Topology:
         fresh = Topology(nodes, self.use_replicas, system_id=system_id, panic_share=self.panic_share)
         topology = fresh._settle("")
         return topology if topology.primary_name is None else topology._settle(topology.primary_name)
+
+    def become(self, members: Sequence[Member]) -> Topology:
+        """The same fleet with these nodes. What is known of those that stay is kept; of a new one nothing is known."""
+        known = {node.name: node for node in self.nodes}
+        nodes = [
+            replace(known.get(m.name) or NodeState(m.name), weight=m.weight, draining=m.draining)
+            for m in members
+        ]
+        return replace(self, nodes=tuple(nodes))._settle("")
 
     def _with(self, changed: NodeState) -> Topology:
         return replace(self, nodes=tuple(changed if n.name == changed.name else n for n in self.nodes))

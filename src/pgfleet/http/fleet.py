@@ -67,7 +67,9 @@ class Fleet:
         """Why it is of no use to ask this node; None: it has just answered a probe, so it does not stand still."""
         asked_s = self.now_s()
         topology = await self.topology(0.0)
-        node = topology.node(name)
+        node = next((node for node in topology.nodes if node.name == name), None)
+        if node is None:
+            return Reason.NOT_PROBED  # it was removed meanwhile
         if node.trouble:
             return node.trouble.reason
         if node.observation is None:

@@ -99,10 +99,10 @@ class Probes:
         return question
 
     async def _of_node(self, name: str, question: verdicts.Question) -> PlainTextResponse:
-        settings = self._fleet.router.settings
-        if name not in (settings.primary.name, *(replica.name for replica in settings.replicas)):
+        try:
+            return await self._answer(lambda topology: question(topology, topology.node(name)))
+        except KeyError:
             return PlainTextResponse("unconfigured", 404)
-        return await self._answer(lambda topology: question(topology, topology.node(name)))
 
     async def _of_fleet(self, question: verdicts.Question, no: str = "unavailable") -> PlainTextResponse:
         return await self._answer(lambda topology: verdicts.of_any(topology, question, no))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import repeat
 
@@ -76,6 +76,11 @@ class Dsn:
         hosts = sorted((host if host.startswith("/") else host.lower(), port) for host, port in self.hosts)
         return tuple(hosts), parameters.get("hostaddr", ""), self.database or self.user, choice
 
+    def changed(self, without: Iterable[str] = (), **keywords: str) -> Dsn:
+        """The same connection string with these of libpq's keywords in place of its own."""
+        words = {k: v for k, v in parse_conninfo(self.reveal()).items() if k not in without} | keywords
+        return Dsn.parse(" ".join(f"{word}={_quoted(value)}" for word, value in words.items()))
+
     def __repr__(self) -> str:
         return f"Dsn({self.display})"
 
@@ -127,6 +132,10 @@ def _read_port(text: str) -> int:
             f"write {EXAMPLE}, with %3A for : and %2F for / in user and password"
         )
     return port
+
+
+def _quoted(value: str) -> str:
+    return "'" + value.replace("\\", r"\\").replace("'", r"\'") + "'"
 
 
 def _address(host: str, port: int) -> str:

@@ -6,16 +6,19 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pgfleet.settings.conninfo import EXAMPLE
-from pgfleet.settings.node import PRIMARY, NodeSettings, fleet_problems
+from pgfleet.settings.fleet_file import read_fleet_file
+from pgfleet.settings.node import PRIMARY, NodeSettings, fleet_problems, with_bounds
 from pgfleet.settings.replica_names import misnamed, replica_numbers
 from pgfleet.settings.source import Source
 from pgfleet.settings.variables import (
     CONNECTION_STRING,
+    DATABASE_PROBE_URL,
     DATABASE_READ_URL,
     DATABASE_URL,
     GENERAL,
     OF_PRIMARY,
     OF_REPLICA,
+    PROBE_URL,
     REPLICA_PREFIX,
     Variable,
 )
@@ -30,17 +33,25 @@ def read_environment(environ: Mapping[str, str]) -> tuple[dict[str, Any], tuple[
     source.problems |= misnamed(source.names())
     fields = _values(source, GENERAL)
     problems = [f"{name}: {complaint}" for name, complaint in source.problems.items()]
-    problems += fleet_problems(primary, replicas)
+    in_file, wrong = read_fleet_file(fields["fleet_file"]) if "fleet_file" in fields else ((), ())
+    replicas += in_file
+    problems += wrong
+    problems += (
+        line
+        for line in fleet_problems(primary, replicas, fields.get("pooler", "none"))
+        if not _is_told(source, line.partition(":")[0])
+    )
     return {"primary": primary, "replicas": replicas, "fallback_dsn": fallback_dsn, **fields}, tuple(problems)
 
 
 def _primary(source: Source) -> NodeSettings | None:
-    values = _bounded(_values(source, OF_PRIMARY), 100, 10)
+    values = with_bounds(_values(source, OF_PRIMARY), 100, 10)
     dsn = source.dsn(DATABASE_URL)
     if dsn is None:
         _require(source, DATABASE_URL, f"is not set; write the primary's address into it: {EXAMPLE}")
         return None
-    return NodeSettings(PRIMARY, dsn, variable=DATABASE_URL, **values)
+    probe_dsn = source.dsn(DATABASE_PROBE_URL)
+    return NodeSettings(PRIMARY, dsn, probe_dsn=probe_dsn, variable=DATABASE_URL, **values)
 
 
 def _replica(source: Source, number: int) -> NodeSettings | None:
@@ -49,13 +60,13 @@ def _replica(source: Source, number: int) -> NodeSettings | None:
     if source.is_blank(variable):
         return None  # switched off, with all that belongs to it
     dsn = source.dsn(variable)
-    values = _bounded(_values(source, OF_REPLICA, prefix), 50, 5)
+    values = with_bounds(_values(source, OF_REPLICA, prefix))
     if dsn is None:
         other = min(name for name in source.names() if name.startswith(prefix))
         _require(source, variable, f"is not set, but {other} is; write {EXAMPLE}, or remove {other}")
         return None
     fields: dict[str, Any] = {"name": f"replica-{number}", **values}
-    return NodeSettings(dsn=dsn, variable=variable, **fields)
+    return NodeSettings(dsn=dsn, probe_dsn=source.dsn(prefix + PROBE_URL), variable=variable, **fields)
 
 
 def _values(source: Source, variables: Iterable[Variable], prefix: str = "") -> dict[str, Any]:
@@ -63,12 +74,10 @@ def _values(source: Source, variables: Iterable[Variable], prefix: str = "") -> 
     return {field: value for field, value in found.items() if value is not None}
 
 
-def _bounded(values: dict[str, Any], most: int, least: int) -> dict[str, Any]:
-    """With both bounds of a pool: a minimum that nobody chose gives way to the maximum that somebody did."""
-    most = values.get("max_connections", most)
-    return {"max_connections": most, "min_connections": min(least, most)} | values
-
-
 def _require(source: Source, variable: str, complaint: str) -> None:
-    if not {variable, f"{variable}_FILE"} & source.problems.keys():
+    if not _is_told(source, variable):
         source.problems[variable] = complaint
+
+
+def _is_told(source: Source, variable: str) -> bool:
+    return bool({variable, f"{variable}_FILE"} & source.problems.keys())

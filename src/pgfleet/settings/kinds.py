@@ -16,6 +16,7 @@ MOST_CONNECTIONS = 262_143
 POLICIES = ("round_robin", "least_in_flight")
 OVERLOADS = ("wait", "shed", "stale")
 MOST_READS_PER_S = 1_000_000
+POOLERS = ("none", "transaction")
 
 _UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _TRUE = ("true", "1", "yes", "on")
@@ -42,17 +43,17 @@ class Kind:
         value = self.read(text.strip())
         if value is None or not self.allows(value):
             wrong = value if isinstance(value, Secret) else text
-            raise ValueError(f"{_shown(wrong)} is not {self.noun}; {self.write}")
+            raise ValueError(f"{shown(wrong)} is not {self.noun}; {self.write}")
         return value
 
     def complaint(self, value: object) -> str | None:
         """What is wrong with a value given in code; None: nothing is."""
         if self.allows(value):
             return None
-        return f"{_shown(value)} is not {self.noun}; write for example {self.example}"
+        return f"{shown(value)} is not {self.noun}; write for example {self.example}"
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     """A wrong value as a message quotes it: not at all, if it could be a connection string or a token."""
     harmless = not isinstance(value, Secret) and _HARMLESS.fullmatch(str(value))
     return f"'{value}'" if harmless else "the value"
@@ -94,6 +95,25 @@ def _is_name(value: object) -> bool:
 
 def _is_zone(value: object) -> bool:
     return value is None or (isinstance(value, str) and bool(re.fullmatch("[!-~]{1,63}", value)))
+
+
+def _is_path(value: object) -> bool:
+    return value is None or (isinstance(value, str) and bool(value.strip()))
+
+
+_HOST = r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?"
+_PLACE = rf"{_HOST}(:[0-9]{{1,5}})?"
+_WHO = r"//[^\s/@,]+@"
+_WEB = rf"https?:(//|{_WHO}){_PLACE}(/[\w.~-]+)*/?"
+_DISCOVERIES = re.compile(rf"dns:{_PLACE}|srv:{_HOST}|patroni:{_WEB}(,{_WEB})*|static:{_PLACE}(,{_PLACE})*")
+
+
+def _is_discovery(value: object) -> bool:
+    if value is None:
+        return True
+    found = isinstance(value, str) and _DISCOVERIES.fullmatch(value)
+    ports = re.findall(":([0-9]+)", re.sub(_WHO, "//", str(value)))
+    return bool(found) and all(0 < int(port) < 65536 for port in ports)
 
 
 def _is_token(value: object) -> bool:
@@ -177,6 +197,17 @@ ZONE = Kind(
 POLICY = Kind(str, POLICIES.__contains__, "a policy", f"write {' or '.join(POLICIES)}", repr(POLICIES[0]))
 OVERLOAD = Kind(
     str, OVERLOADS.__contains__, "a policy", f"write {', '.join(OVERLOADS[:-1])} or {OVERLOADS[-1]}", "'wait'"
+)
+POOLER = Kind(
+    str, POOLERS.__contains__, "a kind of pooler", f"write {' or '.join(POOLERS)}", repr(POOLERS[1])
+)
+PATH = Kind(str, _is_path, "a path", "write the path of a file", "'/etc/pgfleet/fleet.toml'")
+DISCOVERED = Kind(
+    lambda text: "".join(text.split()),
+    _is_discovery,
+    "a way to discover replicas",
+    "write dns:host:port, srv:name, patroni:http://host:8008,http://host:8008 or static:host:port,host:port",
+    "'dns:replicas.example.com:5432'",
 )
 TOKEN = Kind(
     Secret,

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from pgfleet.errors import ConfigurationError
 from pgfleet.settings.dsn import Dsn
 from pgfleet.settings.environment import read_environment
 from pgfleet.settings.node import NodeSettings, fleet_problems
 from pgfleet.settings.secret import Secret
-from pgfleet.settings.variables import GENERAL
+from pgfleet.settings.variables import DISCOVERY, GENERAL
 
 _HINT = "docs/reference/environment.md lists every variable with its meaning, its default and an example"
 
@@ -52,12 +52,29 @@ class Settings:
     hedge: bool = False
     """Whether a read whose answer is late is sent to a second replica too: among tasks; threads ask each time."""
     policy: str = "round_robin"
+    pooler: str = "none"
+    """`transaction`: every `dsn` leads to a pooler that lends a server's connection for one transaction."""
     api_token: Secret | None = None
+    fleet_file: str | None = None
+    """More replicas, in a file that a running router follows. Those it holds now are in `replicas` already."""
+    discovery: str | None = field(default=None, repr=False)  # a URL in it may hold a password
+    """Who tells of more replicas: `dns:host:port`, `srv:name`, `patroni:url,url`, `static:host:port,host:port`."""
+    adapt: Callable[[NodeSettings], NodeSettings] | None = field(default=None, repr=False)
+    """What is made of each replica that the file or the discovery brings, before it joins."""
 
     def __post_init__(self) -> None:
         complaints = [(known.field, known.kind.complaint(getattr(self, known.field))) for known in GENERAL]
         problems = [f"{field}: {complaint}" for field, complaint in complaints if complaint]
-        _refuse((*problems, *fleet_problems(self.primary, self.replicas)))
+        if self.discovery and self.pooler != "none":
+            problems.append(
+                f"{DISCOVERY}: finds servers, not the poolers in front of them; list the nodes instead"
+            )
+        _refuse((*problems, *fleet_problems(self.primary, self.replicas, self.pooler)))
+
+    @property
+    def expects_replicas(self) -> bool:
+        """Whether reads of the primary are the exception, even while no replica is there."""
+        return self.use_replicas and bool(self.replicas or self.fleet_file or self.discovery)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:

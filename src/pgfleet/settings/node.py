@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from pgfleet.settings.dsn import Dsn
 from pgfleet.settings.kinds import NAME
-from pgfleet.settings.variables import CONNECTION_STRING, DATABASE_URL, OF_REPLICA
+from pgfleet.settings.variables import (
+    CONNECTION_STRING,
+    DATABASE_PROBE_URL,
+    DATABASE_URL,
+    DISCOVERY,
+    FLEET_FILE,
+    OF_REPLICA,
+    PROBE_URL,
+)
 
 PRIMARY = "primary"
+ELSEWHERE = (f"{FLEET_FILE} ", f"{DISCOVERY} ")
+"""Begins the `variable` of a node that is not in the environment: the source, and the node's place in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +41,10 @@ class NodeSettings:
     variable: str = ""
     """The variable that `dsn` came from; empty: given in code."""
     password: Callable[[], str] | None = field(default=None, repr=False)
+    draining: bool = False
+    """It takes no new read."""
+    probe_dsn: Dsn | None = None
+    """The server itself, for the probes, where `dsn` leads to a pooler in front of it; None: `dsn` is the server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +56,13 @@ class _Place:
 
     def label(self, attribute: str) -> str:
         variable = self.node.variable
+        if variable.startswith(ELSEWHERE):
+            return f"{variable}.{attribute}"
         if variable and attribute == "dsn":
             return variable
+        if variable and attribute == "probe_dsn":
+            own = variable.removesuffix(CONNECTION_STRING)
+            return DATABASE_PROBE_URL if variable == DATABASE_URL else own + PROBE_URL
         if variable.endswith(CONNECTION_STRING):
             return variable.removesuffix(CONNECTION_STRING) + attribute.upper()
         if variable == DATABASE_URL:
@@ -50,7 +70,16 @@ class _Place:
         return f"{self.in_code}.{attribute}"
 
 
-def fleet_problems(primary: NodeSettings | None, replicas: Sequence[NodeSettings]) -> Iterator[str]:
+def with_bounds(values: dict[str, Any], most: int = 50, least: int = 5) -> dict[str, Any]:
+    """With both bounds of a pool: a minimum that nobody chose gives way to the maximum that somebody did."""
+    most = values.get("max_connections", most)
+    least = min(least, most) if isinstance(most, int) else least
+    return {"max_connections": most, "min_connections": least} | values
+
+
+def fleet_problems(
+    primary: NodeSettings | None, replicas: Sequence[NodeSettings], pooler: str = "none"
+) -> Iterator[str]:
     """What is wrong with these nodes, alone and together, a line each. `primary` None: it could not be read."""
     places = [_Place(primary, PRIMARY)] if primary else []
     places += [_Place(replica, f"replicas[{index}]") for index, replica in enumerate(replicas)]
@@ -58,6 +87,7 @@ def fleet_problems(primary: NodeSettings | None, replicas: Sequence[NodeSettings
         yield from _own_problems(place)
     yield from _name_problems(places)
     yield from _server_problems(places)
+    yield from _probe_problems(places, pooler)
 
 
 def _own_problems(place: _Place) -> Iterator[str]:
@@ -92,3 +122,17 @@ def _server_problems(places: Sequence[_Place]) -> Iterator[str]:
         if owner is not place:
             same = f"is the same server and database as {owner.label('dsn')}"
             yield f"{place.label('dsn')}: {same}; write another server's address, or remove it"
+
+
+def _probe_problems(places: Sequence[_Place], pooler: str) -> Iterator[str]:
+    owners: dict[object, _Place] = {}
+    for place in places:
+        probe_dsn = place.node.probe_dsn
+        owner = owners.setdefault((probe_dsn or place.node.dsn).server, place)
+        if probe_dsn is None and pooler != "none":
+            yield (
+                f"{place.label('probe_dsn')}: is not set, but nodes are behind poolers; "
+                "write the server's own address into it, for the probes"
+            )
+        elif probe_dsn and owner is not place:
+            yield f"{place.label('probe_dsn')}: leads to the same server as {owner.label('probe_dsn')}; write another"

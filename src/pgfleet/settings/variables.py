@@ -7,13 +7,16 @@ from typing import NamedTuple
 from pgfleet.settings.kinds import (
     BOOLEAN,
     BUDGET,
+    DISCOVERED,
     DURATION,
     INTERVAL,
     MAX_CONNECTIONS,
     MIN_CONNECTIONS,
     NAME,
     OVERLOAD,
+    PATH,
     POLICY,
+    POOLER,
     RATE,
     SECONDS,
     SHARE,
@@ -34,8 +37,12 @@ class Variable(NamedTuple):
 
 DATABASE_URL = "DATABASE_URL"
 DATABASE_READ_URL = "DATABASE_READ_URL"
+DATABASE_PROBE_URL = "DATABASE_PROBE_URL"
 CONNECTION_STRING = "CONNECTION_STRING"
+PROBE_URL = "PROBE_URL"
 REPLICA_PREFIX = "READ_REPLICA_"
+FLEET_FILE = "PGFLEET_FLEET_FILE"
+DISCOVERY = "PGFLEET_DISCOVERY"
 
 GENERAL = (
     Variable("USE_READ_REPLICAS", "use_replicas", BOOLEAN),
@@ -53,7 +60,10 @@ GENERAL = (
     Variable("PGFLEET_RETRY_BUDGET", "retry_budget", BUDGET),
     Variable("PGFLEET_HEDGE", "hedge", BOOLEAN),
     Variable("PGFLEET_POLICY", "policy", POLICY),
+    Variable("PGFLEET_POOLER", "pooler", POOLER),
     Variable("PGFLEET_API_TOKEN", "api_token", TOKEN),
+    Variable(FLEET_FILE, "fleet_file", PATH),
+    Variable(DISCOVERY, "discovery", DISCOVERED),
 )
 """Those of the whole fleet: fields of `Settings`."""
 
@@ -71,11 +81,12 @@ OF_REPLICA = (
 )
 """Those of one replica, without `READ_REPLICA_<n>_`: fields of `NodeSettings`."""
 
-REPLICA_NAMES = (CONNECTION_STRING, *(variable.name for variable in OF_REPLICA))
+REPLICA_NAMES = (CONNECTION_STRING, *(variable.name for variable in OF_REPLICA), PROBE_URL)
 
 VARIABLES = (
     DATABASE_URL,
     DATABASE_READ_URL,
+    DATABASE_PROBE_URL,
     *(f"{REPLICA_PREFIX}<n>_{name}" for name in REPLICA_NAMES),
     *(variable.name for variable in OF_PRIMARY),
     *(variable.name for variable in GENERAL),

@@ -1,0 +1,188 @@
+"""Follows whoever tells which replicas there are, beside a running router: the fleet file, and discovery.
+
+Whatever goes wrong there, the router keeps the fleet that it has, and says so once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from pgfleet.errors import ConfigurationError
+from pgfleet.faults import first_line
+from pgfleet.ports import Discovery, Runtime, Signal
+from pgfleet.settings import NodeSettings, Settings
+from pgfleet.settings.discovered import discovered
+from pgfleet.settings.fleet_file import read_fleet_file
+from pgfleet.settings.node import fleet_problems
+from pgfleet.settings.variables import DISCOVERY, FLEET_FILE
+
+logger = logging.getLogger("pgfleet")
+
+FILE_INTERVAL_S = 1.0
+SHORTEST_INTERVAL_S = 0.5
+LONGEST_INTERVAL_S = 3600.0
+RETRY_S = 5.0
+"""After a failure: an answer that comes late should not have to wait for the next whole interval."""
+STOP_CHECK_S = 0.5
+
+
+class Source(Protocol):
+    """Where replicas come from."""
+
+    name: str
+
+    @property
+    def interval_s(self) -> float:
+        """When to look again."""
+
+    async def look(self) -> Sequence[NodeSettings] | None:
+        """The replicas that it tells of; None: as before. Raises what keeps it from telling."""
+
+
+class FleetFile:
+    """The file that `pgfleet replica` edits. Reads it when it has changed; `others` are the nodes beside it."""
+
+    name = FLEET_FILE
+    interval_s = FILE_INTERVAL_S
+
+    def __init__(
+        self, path: str, primary: NodeSettings, others: Sequence[NodeSettings], runtime: Runtime
+    ) -> None:
+        self._path = path
+        self._primary = primary
+        self._others = others
+        self._runtime = runtime
+        self._stamp: Any = ()
+
+    async def look(self) -> Sequence[NodeSettings] | None:
+        """The replicas of the file. Raises ConfigurationError, once for each state that the file is in."""
+        return await self._runtime.aside(self._look)
+
+    def _look(self) -> Sequence[NodeSettings] | None:
+        stamp = _stamp(self._path)
+        if stamp == self._stamp:
+            return None
+        self._stamp = stamp
+        replicas, problems = read_fleet_file(self._path)
+        problems = problems or tuple(fleet_problems(self._primary, (*self._others, *replicas)))
+        if problems:
+            raise ConfigurationError(problems)
+        return replicas
+
+
+def _stamp(path: str) -> tuple[int, int, int] | None:
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
+class Discovered:
+    """What a discovery finds."""
+
+    name = DISCOVERY
+
+    def __init__(self, discovery: Discovery, primary: NodeSettings) -> None:
+        self._discovery = discovery
+        self._primary = primary
+
+    @property
+    def interval_s(self) -> float:
+        """As the discovery says."""
+        return min(max(self._discovery.interval_s, SHORTEST_INTERVAL_S), LONGEST_INTERVAL_S)
+
+    async def look(self) -> Sequence[NodeSettings]:
+        """The replicas that were found. To find no server at all is a failure, not an empty fleet."""
+        found = await self._discovery.find()
+        if not found:
+            raise ValueError("the answer names no server")
+        return discovered(found, self._primary)
+
+
+class Fleet(Protocol):
+    """Who has the nodes."""
+
+    def become(self, replicas: Sequence[NodeSettings]) -> None:
+        """Have these replicas from now on."""
+
+
+class Follower:
+    """Asks each source at its interval, and tells the router of what they say together."""
+
+    def __init__(self, settings: Settings, fleet: Fleet, sources: Sequence[Source], runtime: Runtime) -> None:
+        self._settings = settings
+        self._fleet = fleet
+        self._sources = sources
+        self._runtime = runtime
+        self._lock = runtime.lock()
+        self._told: dict[str, Sequence[NodeSettings]] = {
+            "": [node for node in settings.replicas if not is_in_file(node)],
+            FLEET_FILE: [node for node in settings.replicas if is_in_file(node)],
+        }
+        self._stopping = False
+
+    async def start(self, timeout_s: float) -> None:
+        """Begin to follow; return when every source has been asked once, or after `timeout_s`."""
+        deadline_s = self._runtime.clock() + timeout_s
+        told = []
+        for source in self._sources:
+            told.append(self._runtime.signal())
+            self._runtime.spawn(self._follow(source, told[-1]), f"follow {source.name}")
+        for signal in told:
+            await signal.wait(max(0.0, deadline_s - self._runtime.clock()))
+
+    def stop(self) -> None:
+        """Ask nobody any more."""
+        self._stopping = True
+
+    async def _follow(self, source: Source, told: Signal) -> None:
+        complaint = ""
+        while not self._stopping:
+            try:
+                self._take(source.name, await source.look())
+            except Exception as error:
+                complaint = _warn(source.name, error, complaint)
+            else:
+                complaint = ""
+            interval_s = min(source.interval_s, RETRY_S) if complaint else source.interval_s
+            told.set()
+            await self._rest(interval_s)
+
+    async def _rest(self, interval_s: float) -> None:
+        until_s = self._runtime.clock() + interval_s
+        while not self._stopping and (left_s := until_s - self._runtime.clock()) > 0:
+            await self._runtime.signal().wait(min(left_s, STOP_CHECK_S))
+
+    def _take(self, name: str, nodes: Sequence[NodeSettings] | None) -> None:
+        if nodes is None:
+            return
+        adapt = self._settings.adapt
+        with self._lock:
+            self._told[name] = nodes if adapt is None else tuple(map(adapt, nodes))
+            self._fleet.become(self._together())
+
+    def _together(self) -> tuple[NodeSettings, ...]:
+        """All of them. A server that is configured and found is the one that is configured."""
+        configured = (*self._told[""], *self._told[FLEET_FILE])
+        names = {self._settings.primary.name, *(node.name for node in configured)}
+        hosts = {node.dsn.hosts for node in configured}
+        found = self._told.get(DISCOVERY, ())
+        return (*configured, *(n for n in found if n.name not in names and n.dsn.hosts not in hosts))
+
+
+def is_in_file(node: NodeSettings) -> bool:
+    """Whether the fleet file has brought this node."""
+    return node.variable.startswith(FLEET_FILE)
+
+
+def _warn(name: str, error: Exception, told: str) -> str:
+    """Say what is wrong, unless that was told last; returns what was told."""
+    problems = error.problems if isinstance(error, ConfigurationError) else (f"{name}: {first_line(error)}",)
+    complaint = "; ".join(problems)
+    if complaint != told:
+        logger.warning("The fleet stays as it is: %s", complaint)
+    return complaint
