@@ -50,7 +50,7 @@ class Engine(Transactions[C]):
         """Learn which nodes there are, and begin to watch them. Returns when each was looked at, or after 2 s."""
         self._open = True
         deadline_s = self._clock() + START_TIMEOUT_S
-        await self._follower.start(START_TIMEOUT_S)
+        await self._follower.start(START_TIMEOUT_S / 2)
         await self._watcher.start(max(0.0, deadline_s - self._clock()))
 
     async def stop(self) -> None:

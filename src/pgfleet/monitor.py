@@ -116,15 +116,17 @@ class Monitor(Generic[C]):
         watched = board.nodes if board.settings.use_replicas else (board.settings.primary.name,)
         self._watches = {name: Watch(board.nodes[name], runtime) for name in watched}
         self._sweeper = Sweeper(board, self.ask, runtime)
+        self._lock = runtime.lock()
         self._stop = runtime.signal()
         self._started = self._stopping = False
 
     async def start(self, timeout_s: float) -> None:
         """Begin to watch, and return when every node has been looked at once, or after `timeout_s`."""
-        self._started = True
-        first_looks = [watch.ask() for watch in self._watches.values()]
-        for name, watch in self._watches.items():
-            self._runtime.spawn(self._watch(watch), f"watch {name}")
+        with self._lock:
+            self._started = True
+            first_looks = [watch.ask() for watch in self._watches.values()]
+            for name, watch in self._watches.items():
+                self._runtime.spawn(self._watch(watch), f"watch {name}")
         deadline_s = self._runtime.clock() + timeout_s
         await self._all_set(first_looks, timeout_s)
         await self.refresh(self._unproven(), deadline_s - self._runtime.clock())
@@ -133,17 +135,22 @@ class Monitor(Generic[C]):
 
     def begin(self, node: Node[C]) -> None:
         """Watch this node, too."""
+        if not self._board.settings.use_replicas:
+            return
         watch = Watch(node, self._runtime)
-        self._watches = {**self._watches, node.name: watch}
-        if self._started:
-            self._runtime.spawn(self._watch(watch), f"watch {node.name}")
+        with self._lock:
+            self._watches = {**self._watches, node.name: watch}
+            if self._started:
+                self._runtime.spawn(self._watch(watch), f"watch {node.name}")
 
     def end(self, name: str) -> None:
         """Watch this node no longer."""
-        self._watches = dict(self._watches)
-        watch = self._watches.pop(name)
-        watch.ended = True
-        watch.ask()
+        with self._lock:
+            self._watches = dict(self._watches)
+            watch = self._watches.pop(name, None)
+        if watch:
+            watch.ended = True
+            watch.ask()
 
     def ask(self, name: str) -> Signal:
         """Look at this node at once. One that is not watched has nothing to tell."""

@@ -44,7 +44,7 @@ def world_of(replicas: int = 3, *names: str) -> World:
     for name in names:
         world.servers[name] = FakeServer(name)
     for server in world.servers.values():
-        server.latency_s = 0.001
+        server.latency_s = 0.005
     return world
 
 
@@ -154,6 +154,19 @@ async def test_whoever_stands_in_line_there_is_served_elsewhere() -> None:
 
 
 @in_virtual_time
+async def test_a_read_that_comes_to_a_pool_that_has_closed_goes_elsewhere() -> None:
+    settings = fleet_settings(1)
+    async with opened(world_of(1), settings) as router:
+        node = router.engine.board.nodes["replica-1"]
+        for pool in node.pools:
+            await pool.close()  # it was removed between the plan and the connection
+        reading = asyncio.ensure_future(router.fetch("q"))
+        await pass_time(0.2)
+        router.engine.members.become(())
+        assert await reading == [("primary",)]
+
+
+@in_virtual_time
 async def test_the_primary_and_the_unknown_are_refused() -> None:
     world = world_of(1)
     async with opened(world, fleet_settings(1)) as router:
@@ -258,6 +271,18 @@ async def test_an_error_on_a_node_that_is_gone_says_nothing_of_its_successor() -
         await lease.__aexit__(type(error), error, None)
         await settle()
         assert router.is_healthy("replica-1")
+
+
+@in_virtual_time
+async def test_with_replicas_disabled_nobody_is_watched_or_read_from() -> None:
+    settings = fleet_settings(1, use_replicas=False)
+    async with opened(world := world_of(1, "new"), settings) as router:
+        router.engine.members.become((extra("new"),))
+        await pass_time(2.0)
+        assert [node.name for node in router.topology.nodes] == ["primary", "new"]
+        assert await router.fetch("q") == [("primary",)]
+        assert not world["new"].connections
+        assert not router.has_replicas()
 
 
 @in_virtual_time

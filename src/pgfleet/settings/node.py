@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pgfleet.settings.dsn import Dsn
-from pgfleet.settings.kinds import NAME
+from pgfleet.settings.kinds import BOOLEAN, NAME
 from pgfleet.settings.variables import (
     CONNECTION_STRING,
     DATABASE_PROBE_URL,
@@ -93,6 +93,9 @@ def fleet_problems(
 def _own_problems(place: _Place) -> Iterator[str]:
     node = place.node
     complaints = [(known.field, known.kind.complaint(getattr(node, known.field))) for known in OF_REPLICA]
+    complaints.append(("draining", BOOLEAN.complaint(node.draining)))
+    if place.in_code == PRIMARY and node.draining is True:
+        complaints.append(("draining", "the primary cannot be drained; write False"))
     wrong = [f"{place.label(name)}: {complaint}" for name, complaint in complaints if complaint]
     yield from wrong
     if not wrong and node.min_connections > node.max_connections:

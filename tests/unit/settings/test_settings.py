@@ -61,11 +61,17 @@ def test_one_wrong_field_is_one_line(field: str, value: Any) -> None:
         ("zone", ""),
         ("max_connections", 0),
         ("min_connections", 51),
+        ("draining", 1),
     ],
 )
 def test_a_wrong_node_is_told_by_its_place(field: str, value: Any) -> None:
     (line,) = problems(PRIMARY, replace(REPLICA, **{field: value}))
     assert line.startswith(f"replicas[0].{field}: ")
+
+
+def test_the_primary_cannot_be_drained() -> None:
+    (line,) = problems(replace(PRIMARY, draining=True))
+    assert line == "primary.draining: the primary cannot be drained; write False"
 
 
 def test_nodes_are_checked_together() -> None:
