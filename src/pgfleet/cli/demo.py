@@ -43,8 +43,9 @@ def demo(
     """
     if missing := [name for name in NEEDED if not _is_installed(name)]:
         raise DriverMissing(f"the demo needs {', '.join(missing)}", "pip install 'pgfleet[all]'")
-    from pgfleet.cli.demo_fleet import demo_fleet, ending_as_ctrl_c
+    from pgfleet.cli.demo_fleet import demo_fleet
     from pgfleet.cli.demo_view import View
+    from pgfleet.cli.endings import ending_as_ctrl_c
 
     view = View()
     with listen(HOST, port) as listener, ending_as_ctrl_c(), demo_fleet(replicas, pg_bin, view) as fleet:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pgfleet.cli.endings import undisturbed
 from pgfleet.errors import LocalFleetError
 from pgfleet.local import LocalFleet
 from pgfleet.local.configuration import PLAIN_USER
@@ -16,7 +16,6 @@ from pgfleet.local.configuration import PLAIN_USER
 if TYPE_CHECKING:
     from pgfleet.cli.demo_view import View
 
-ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 SETTINGS = {
     "DB_MAX_CONNECTIONS": "20",
     "DB_MIN_CONNECTIONS": "2",
@@ -61,37 +60,9 @@ def demo_fleet(replicas: int, pg_bin: Path | None, view: View) -> Iterator[DemoF
             )  # as a fleet that is watched should have it
         yield DemoFleet(fleet, is_ours=True)
     finally:
-        with _undisturbed():
+        with undisturbed():
             LocalFleet.remove()
             view.say("Everything is gone again: processes, files, ports.")
-
-
-@contextmanager
-def ending_as_ctrl_c() -> Iterator[None]:
-    """A request to end, or a terminal that is closed, ends the demo as Ctrl-C does."""
-    before = {number: signal.signal(number, _press_ctrl_c) for number in ENDINGS}
-    # A shell starts what it puts in the background with SIGINT ignored.
-    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """A second Ctrl-C does not stop the tidying up."""
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (*ENDINGS, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _press_ctrl_c(*_: object) -> None:
-    signal.raise_signal(signal.SIGINT)
 
 
 def _is_there() -> bool:
