@@ -125,7 +125,10 @@ class _Line:
         link = _Link(self, reader, writer)
         self.links.add(link)
         try:
-            await link.run(self._target)
+            with contextlib.suppress(
+                asyncio.CancelledError
+            ):  # by `reset`; asyncio would print it as an error
+                await link.run(self._target)
         finally:
             link.reset()
             self.links.discard(link)
