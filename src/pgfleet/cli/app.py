@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 from pgfleet import __version__
 from pgfleet.cli.demo import demo
+from pgfleet.cli.drill import app as drill
 from pgfleet.cli.explain import explain
 from pgfleet.cli.local import app as local
 from pgfleet.cli.replica import app as replica
@@ -66,6 +67,7 @@ def pgfleet(
 
 
 app.command(short_help="A fleet, an application on it, and what both do, live.")(demo)
+app.add_typer(drill, name="drill", short_help="Break something under load, and see what callers noticed.")
 app.add_typer(local, name="local", short_help="A fleet on this machine, for development and tests.")
 app.add_typer(
     replica, name="replica", short_help="The replicas of the fleet file, which all processes follow."

@@ -1,0 +1,1 @@
+"""Faults under load, and what the callers noticed of them: `pgfleet drill`."""

@@ -1,0 +1,89 @@
+"""A local fleet before and after a drill: its tables, and everything whole again."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic, sleep
+
+from pgfleet.drill.clients import HOT_TABLE, TABLE
+from pgfleet.errors import LocalFleetError
+from pgfleet.local import LocalFleet, ServerState
+
+READY_TIMEOUT_S = 20.0
+PAUSE_S = 0.02
+DELAY = "max_standby_streaming_delay"
+
+CREATE = f"""
+    drop table if exists {TABLE}, {HOT_TABLE};
+    create table {TABLE} (n bigint primary key);
+    create table {HOT_TABLE} as select n as x from generate_series(1, 200) n;
+    grant all on {TABLE}, {HOT_TABLE} to public;
+"""  # noqa: S608 (constants)
+DROP = f"drop table if exists {TABLE}, {HOT_TABLE}"
+
+
+def prepare(fleet: LocalFleet) -> None:
+    """Make the tables anew, and wait until every node has them. Raises LocalFleetError."""
+    fleet.sql(fleet.primary, CREATE)
+    deadline_s = monotonic() + READY_TIMEOUT_S
+    for name in fleet.names:
+        while not _has_them(fleet, name):
+            if monotonic() > deadline_s:
+                raise LocalFleetError(
+                    f"{name} did not get the tables", "pgfleet local status shows whether it lags"
+                )
+            sleep(PAUSE_S)
+
+
+def _has_them(fleet: LocalFleet, name: str) -> bool:
+    """Empty as they were made: a replica may still have those of the drill before."""
+    with suppress(LocalFleetError):
+        return fleet.sql(name, f"select count(*) from {TABLE}, {HOT_TABLE}") == [("0",)]  # noqa: S608 (constants)
+    return False
+
+
+def numbers(fleet: LocalFleet) -> frozenset[int]:
+    """What has been written and is there."""
+    rows = fleet.sql(fleet.primary, f"select n from {TABLE}")  # noqa: S608 (a constant)
+    return frozenset(int(number) for (number,) in rows)
+
+
+def mend(fleet: LocalFleet) -> None:
+    """Let every node run, replay at once, and follow the present primary."""
+    for status in fleet.status():
+        if status.state is ServerState.FROZEN:
+            fleet.thaw(status.name)
+    primary = fleet.primary
+    fleet.start(primary)
+    for status in fleet.status():
+        if status.name != primary:
+            _mend_replica(fleet, status.name, primary)
+
+
+def _mend_replica(fleet: LocalFleet, name: str, primary: str) -> None:
+    fleet.start(name)
+    if next(status.upstream for status in fleet.status() if status.name == name) != primary:
+        fleet.rejoin(name)
+    fleet.lag(name, 0.0)
+    fleet.sql(name, f"alter system reset {DELAY}")
+    fleet.sql(name, "select pg_reload_conf()")
+
+
+def tidy(fleet: LocalFleet) -> None:
+    """Take the tables away."""
+    with suppress(LocalFleetError):
+        fleet.sql(fleet.primary, DROP)
+
+
+def let_conflict(directory: Path, wanted: bool) -> int:
+    """Let replay cancel at once whoever is in its way, or no more; how many it has cancelled on the replicas so far."""
+    fleet = LocalFleet.attach(directory)
+    change = f"alter system set {DELAY} = 0" if wanted else f"alter system reset {DELAY}"
+    cancelled = 0
+    for name in fleet.names:
+        if name != fleet.primary:
+            fleet.sql(name, change)
+            fleet.sql(name, "select pg_reload_conf()")
+            cancelled += int(fleet.sql(name, "select sum(conflicts) from pg_stat_database")[0][0] or 0)
+    return cancelled
