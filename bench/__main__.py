@@ -13,7 +13,7 @@ BENCHMARKS = {
     "overhead": ("select 1 against the drivers' own pools and hasql", "bench.overhead"),
     "fake": ("acquire and release over drivers that do nothing", "bench.fake"),
     "import": ("import pgfleet in a fresh process", "bench.imports"),
-    "faults": ("replicas killed under load: errors, gaps, return", "bench.faults"),
+    "faults": ("the drills under load, against hasql: errors, gaps, return", "bench.faults"),
     "hedging": ("second reads: what it costs to be ready, and a frozen replica", "bench.hedging"),
     "overload": ("all replicas dead: what the reads cost the writes", "bench.overload"),
     "local": ("a primary and three replicas from nothing", "bench.local"),

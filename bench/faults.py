@@ -1,170 +1,177 @@
-"""Replicas killed under a steady load: what the callers notice, and when reads are back."""
+"""The drills of `pgfleet drill`, lived through by every face, and by hasql where it can: the worst run counts."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import multiprocessing
-from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from functools import partial
-from math import inf
-from pathlib import Path
-from time import monotonic
+from itertools import count
+from typing import Any
 
 from hasql.asyncpg import PoolManager as HasqlOfAsyncpg
 from hasql.psycopg3 import PoolManager as HasqlOfPsycopg
 
-from bench.contenders import environ, hasql
+from bench.contenders import hasql
 from bench.figures import Figure
-from bench.load import CALLERS, ReadPort, View, load
-from pgfleet import AsyncReplicaRouter, ReplicaRouter
+from pgfleet.drill.calls import Answer, Kind, Record
+from pgfleet.drill.clients import PLACEHOLDERS, READ, WRITE, Client, Reader, by_port, row_in_lease
+from pgfleet.drill.hand import Hand, hand
+from pgfleet.drill.load import Ask
+from pgfleet.drill.promises import Promise
+from pgfleet.drill.report import View, since_broken
+from pgfleet.drill.run import Options
+from pgfleet.drill.run import run as run_drill
+from pgfleet.drill.scenarios import SCENARIOS
 from pgfleet.local import LocalFleet
 
-SQL = "select inet_server_port()"
-QUIET_S = 1.5
-"""Before a fault, and between faults: long enough for a probe of everybody."""
-OUTAGE_S = 3.0
-RETURN_S = 4.0
-VICTIM = "replica-2"
-
-
-@dataclass(frozen=True, slots=True)
-class Story:
-    """What the callers saw of one run: a replica dies and returns, then all of them die."""
-
-    one_down: View
-    """From the death of the one to some time after its return."""
-    back_s: float
-    """From the moment that the replica takes connections again to its first read, once it has its part of them."""
-    all_down: View
-    """From the first of the deaths on."""
-    part_on_primary: float
-    """Of the reads once all replicas are dead."""
-
-
-@asynccontextmanager
-async def _pgfleet(fleet: LocalFleet, driver: str) -> AsyncIterator[ReadPort]:
-    async with AsyncReplicaRouter.from_env(environ(fleet), driver=driver) as router:
-        yield partial(router.fetch_value, SQL)
-
-
-@asynccontextmanager
-async def _pgfleet_in_threads(fleet: LocalFleet) -> AsyncIterator[ReadPort]:
-    loop = asyncio.get_running_loop()
-    with ReplicaRouter.from_env(environ(fleet)) as router, ThreadPoolExecutor(CALLERS) as threads:
-
-        async def read() -> int:
-            port: int = await loop.run_in_executor(threads, router.fetch_value, SQL)
-            return port
-
-        yield read
-
-
-@asynccontextmanager
-async def _hasql_of_asyncpg(fleet: LocalFleet) -> AsyncIterator[ReadPort]:
-    async with hasql(HasqlOfAsyncpg, fleet) as manager:
-
-        async def read() -> int:
-            async with manager.acquire_replica() as conn:
-                port: int = await conn.fetchval(SQL)
-                return port
-
-        yield read
-
-
-@asynccontextmanager
-async def _hasql_of_psycopg(fleet: LocalFleet) -> AsyncIterator[ReadPort]:
-    async with hasql(HasqlOfPsycopg, fleet, kwargs={"autocommit": True}) as manager:
-
-        async def read() -> int:
-            async with manager.acquire_replica() as conn:
-                ((port,),) = await (await conn.execute(SQL)).fetchall()
-                return int(port)
-
-        yield read
-
-
-Opener = Callable[[LocalFleet], AbstractAsyncContextManager[ReadPort]]
-PAIRS: dict[str, tuple[Opener, Opener | None]] = {
-    "asyncpg": (partial(_pgfleet, driver="asyncpg"), _hasql_of_asyncpg),
-    "psycopg": (partial(_pgfleet, driver="psycopg"), _hasql_of_psycopg),
-    "psycopg, threads": (_pgfleet_in_threads, None),
+FACES = {
+    "asyncpg": Options(driver="asyncpg"),
+    "psycopg": Options(driver="psycopg"),
+    "psycopg, threads": Options(driver="psycopg", threads=True),
 }
+HASQLS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "asyncpg": (HasqlOfAsyncpg, {}),
+    "psycopg": (HasqlOfPsycopg, {"kwargs": {"autocommit": True}}),
+}
+DRILLS = (
+    "kill",
+    "freeze",
+    "all-down",
+    "pause",
+    "conflicts",
+    "slow-statement",
+    "primary-dead",
+    "promote",
+    "old-primary-returns",
+)
+AGAINST_HASQL = frozenset(("kill", "freeze", "all-down", "promote", "old-primary-returns"))
+"""It knows no bounds, and runs nothing twice."""
+
+QUICK_S = 1.0
 
 
 def run(*, quick: bool) -> list[Figure]:
-    """Every contender lives through the faults some times. Of those the worst counts."""
+    """Every face lives through every drill some times; quick: one face, once, briefly."""
     logging.disable(logging.CRITICAL)  # an outage is loud by design
     try:
-        with LocalFleet.temporary() as fleet, _other_process() as hand:
-            tell = partial(_stories, fleet, hand, 1 if quick else 3)
-            told = {what: (tell(ours), tell(hasqls)) for what, (ours, hasqls) in PAIRS.items()}
+        with LocalFleet.temporary() as fleet, hand(fleet.directory) as doing:
+            bench = _Bench(fleet, doing, repetitions=1 if quick else 3, seconds=QUICK_S if quick else None)
+            faces = list(FACES)[:1] if quick else list(FACES)
+            return [figure for face in faces for drill in DRILLS for figure in bench.figures(face, drill)]
     finally:
         logging.disable(logging.NOTSET)
-    return [figure for what, (ours, hasqls) in told.items() for figure in _figures(what, ours, hasqls)]
 
 
-def _other_process() -> ProcessPoolExecutor:
-    """Where faults are caused, so that it costs the callers nothing."""
-    return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+# the rival
 
 
-def _stories(fleet: LocalFleet, hand: Executor, repetitions: int, opener: Opener | None) -> list[Story]:
-    return [asyncio.run(_story(fleet, hand, opener)) for _ in range(repetitions)] if opener else []
+@dataclass
+class Hasql:
+    """hasql at work, with its defaults."""
+
+    asks: Mapping[Kind, Ask]
+
+    def candidates(self) -> None:
+        """It does not tell."""
 
 
-async def _story(fleet: LocalFleet, hand: Executor, opener: Opener) -> Story:
-    async def cause(verb: str, *names: str) -> None:
-        for name in names:
-            await asyncio.get_running_loop().run_in_executor(hand, _do, fleet.directory, verb, name)
+@asynccontextmanager
+async def hasql_client(
+    fleet: LocalFleet, driver: str, read: Reader, _: Mapping[str, int]
+) -> AsyncIterator[Client]:
+    """Reads on what it takes for a replica, else on what it takes for the primary; writes on the latter."""
+    manager_of, options = HASQLS[driver]
+    async with hasql(manager_of, fleet, **options) as manager:
+        numbers = count(1)
 
-    await cause("start", *fleet.names)
-    async with opener(fleet) as read, load(read) as under_way:
-        await asyncio.sleep(QUIET_S)
-        killed_s = monotonic()
-        await cause("kill", VICTIM)
-        await asyncio.sleep(OUTAGE_S)
-        await cause("start", VICTIM)
-        returned_s = monotonic()
-        await asyncio.sleep(RETURN_S)
-        all_killed_s = monotonic()
-        await cause("kill", *fleet.names[1:])
-        all_dead_s = monotonic()
-        await asyncio.sleep(OUTAGE_S)
-    return Story(
-        one_down=under_way.between(killed_s, all_killed_s),
-        back_s=under_way.between(returned_s, all_killed_s).back_on(fleet.node(VICTIM).port) - returned_s,
-        all_down=under_way.between(all_killed_s, inf),
-        part_on_primary=under_way.between(all_dead_s, inf).part_on(fleet.node(fleet.primary).port),
+        async def fetch() -> Answer:
+            return read(await row_in_lease(manager.acquire_replica(), READ, ()))
+
+        async def write() -> Answer:
+            sql = WRITE.format(PLACEHOLDERS[driver])
+            return read(await row_in_lease(manager.acquire_master(), sql, (next(numbers),)))
+
+        yield Hasql({Kind.FETCH: fetch, Kind.BLOCK: fetch, Kind.WRITE: write})
+
+
+# what is measured
+
+
+@dataclass(frozen=True, slots=True)
+class _Bench:
+    fleet: LocalFleet
+    hand: Hand
+    repetitions: int
+    seconds: float | None
+
+    def figures(self, face: str, drill: str) -> Iterator[Figure]:
+        """What a drill promises, and some more, of the worst of its runs."""
+        ours = [self._record(face, drill, is_rival=False) for _ in range(self.repetitions)]
+        has_rival = drill in AGAINST_HASQL and face in HASQLS
+        rivals = [
+            self._record(face, drill, is_rival=True) for _ in range(self.repetitions if has_rival else 0)
+        ]
+        for promise in SCENARIOS[drill].promises:
+            yield _figure(f"{face}: {drill}: {promise.what}", promise, ours, rivals)
+        for what, unit, measure in MORE.get(drill, ()):
+            more = Promise("", what, 0, unit, measure)
+            yield replace(_figure(f"{face}: {drill}: {what}", more, ours, rivals), limit=None)
+
+    def _record(self, face: str, drill: str, *, is_rival: bool) -> Record:
+        options = replace(FACES[face], seconds=self.seconds)
+        rival = partial(hasql_client, self.fleet, face, self._reader()) if is_rival else None
+        playing = run_drill(SCENARIOS[drill], options, self.fleet, self.hand, lambda _: None, rival)
+        return asyncio.run(playing).record
+
+    def _reader(self) -> Reader:
+        return by_port({self.fleet.node(name).port: name for name in self.fleet.names})
+
+
+def _figure(what: str, promise: Promise, ours: list[Record], rivals: list[Record]) -> Figure:
+    worst = min if promise.at_least else max
+    measured, rival = (
+        [v for r in records if (v := promise.measure(r)) is not None] for records in (ours, rivals)
+    )
+    return Figure(
+        what,
+        worst(measured),
+        promise.unit,
+        promise.limit,
+        at_least=promise.at_least,
+        rival=worst(rival, default=None),
+        detail=_first_error(ours),
     )
 
 
-def _do(directory: Path, verb: str, name: str) -> None:
-    getattr(LocalFleet.attach(directory), verb)(name)
+def _first_error(records: list[Record]) -> str:
+    failed = [call for record in records for call in since_broken(record, Kind.FETCH).failed]
+    return f"{failed[0].error}: {failed[0].message}" if failed else ""
 
 
-def _figures(what: str, ours: Sequence[Story], hasqls: Sequence[Story]) -> list[Figure]:
-    def worst(
-        question: str, unit: str, limit: float | None, answer: Callable[[Story], float], detail: str = ""
-    ) -> Figure:
-        rival = max(map(answer, hasqls)) if hasqls else None
-        return Figure(f"{what}: {question}", max(map(answer, ours)), unit, limit, rival=rival, detail=detail)
+def _answered_percent(record: Record) -> float:
+    view = View(record.calls).of(Kind.FETCH).due(record.broken_s, record.mended_s)
+    return 100 * len(view.answered) / max(1, len(view.calls))
 
-    views = [view for story in ours for view in (story.one_down, story.all_down)]
-    error = next((view.first_error for view in views if view.errors), "")
-    reads = sum(len(view.outcomes) for view in views)
-    fallback = min(story.part_on_primary for story in ours)
-    return [
-        worst(
-            "one killed, errors", "", 0, lambda it: it.one_down.errors, error or f"of {reads} reads in all"
-        ),
-        worst("one killed, longest gap", "s", 0.1, lambda it: it.one_down.longest_gap_s),
-        worst("one killed, longest wait of a caller", "s", 0.1, lambda it: it.one_down.longest_wait_s),
-        worst("reads back on it after", "s", 2.0, lambda it: it.back_s),
-        worst("all killed, errors", "", 0, lambda it: it.all_down.errors, f"{fallback:.0%} on the primary"),
-        worst("all killed, longest gap", "s", None, lambda it: it.all_down.longest_gap_s),
-        worst("all killed, longest wait of a caller", "s", None, lambda it: it.all_down.longest_wait_s),
-    ]
+
+def _on_returned_percent(record: Record) -> float:
+    """Of the writes after the old primary's return."""
+    writes = [c for c in View(record.calls).of(Kind.WRITE).answered if c.began_s >= record.mended_s]
+    return 100 * sum(write.node == record.returned for write in writes) / max(1, len(writes))
+
+
+def _longest_wait_s(record: Record) -> float:
+    return since_broken(record, Kind.FETCH).longest_wait_s
+
+
+MORE: dict[str, tuple[tuple[str, str, Callable[[Record], float]], ...]] = {
+    "kill": (("the longest wait of a caller of fetch", "s", _longest_wait_s),),
+    "all-down": (
+        ("fetches answered, of those begun", "%", _answered_percent),
+        ("the longest wait of a caller of fetch", "s", _longest_wait_s),
+    ),
+    "old-primary-returns": (("of the writes then, on the old primary", "%", _on_returned_percent),),
+}
+"""To compare with; without a limit."""

@@ -13,7 +13,6 @@ import pytest
 from bench import faults
 from bench.__main__ import BENCHMARKS
 from bench.figures import Figure, as_json
-from bench.load import Outcome, View
 from bench.measure import Match, Ratio, Sample
 
 
@@ -56,13 +55,14 @@ def test_a_table_shows_figure_and_limit() -> None:
 
 
 def test_faults_are_caused_and_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(faults, "PAIRS", {"asyncpg": (faults.PAIRS["asyncpg"][0], None)})
-    for pause in ("QUIET_S", "OUTAGE_S", "RETURN_S"):
-        monkeypatch.setattr(faults, pause, 1.0)
+    monkeypatch.setattr(faults, "DRILLS", ("all-down", "old-primary-returns"))
     found = {figure.what: figure for figure in faults.run(quick=True)}
-    assert found["asyncpg: one killed, errors"].value == 0
-    assert found["asyncpg: all killed, errors"].value == 0
-    assert found["asyncpg: all killed, errors"].detail == "100% on the primary"
+    errors = found["asyncpg: all-down: errors through fetch"]
+    assert (errors.value, errors.verdict) == (0, "ok")
+    writes = found["asyncpg: old-primary-returns: writes on the old primary after its return"]
+    assert writes.value == 0
+    assert writes.rival is not None
+    assert found["asyncpg: all-down: fetches answered, of those begun"].verdict == ""
 
 
 def sample(p50_s: float) -> Sample:
@@ -75,32 +75,6 @@ def test_a_ratio_is_taken_within_each_repetition() -> None:
     )
     assert match.ratio("ours", "base", "p50_s") == Ratio(1.0, 0.5, 2.0)
     assert match.median("ours", "p50_s") == 2.0
-
-
-def outcome(caller: int, began_s: float, port: int | None) -> Outcome:
-    return Outcome(caller, began_s, began_s + 0.1, port)
-
-
-def test_a_gap_lies_between_two_successes_and_errors_do_not_fill_it() -> None:
-    view = View([outcome(0, 1.0, 1), outcome(1, 1.5, None), outcome(0, 2.0, 1), outcome(0, 2.25, 1)])
-    assert view.errors == 1
-    assert view.longest_gap_s == pytest.approx(1.0)
-
-
-def test_a_caller_waits_from_the_first_failure_to_the_next_success() -> None:
-    view = View([outcome(0, 1.0, None), outcome(1, 1.0, 1), outcome(0, 2.0, None), outcome(0, 3.0, 1)])
-    assert view.longest_wait_s == pytest.approx(2.1)
-
-
-def test_a_caller_who_never_reads_again_waits_for_ever() -> None:
-    assert View([outcome(0, 1.0, 1), outcome(0, 2.0, None)]).longest_wait_s == inf
-
-
-def test_a_node_is_back_when_it_has_its_part_of_the_reads() -> None:
-    few = [outcome(0, float(second), 2 if second == 7 else 1) for second in range(40)]
-    assert View(few).back_on(2) == inf
-    many = [*few, *(outcome(0, float(second), 2) for second in range(40, 60))]
-    assert View(many).back_on(2) == pytest.approx(7.1)
 
 
 def test_a_figure_is_missed_on_the_wrong_side_of_its_limit() -> None:
