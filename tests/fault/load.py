@@ -1,40 +1,51 @@
-"""Callers that read without a pause for as long as a test breaks things."""
+"""Callers that read for as long as a test breaks things: the load of a drill, without its pauses and its report."""
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from time import monotonic
 
+from pgfleet.drill.calls import Answer, Call, Group, Kind
+from pgfleet.drill.load import Load as UnderWay
+from pgfleet.drill.load import load as drill_load
 from pgfleet.local import LocalFleet
 from pgfleet.testing import eventually_async
 from tests.faces import PORT, Router
 
-CALLERS = 16
-PAUSE_S = 0.02
+READERS = (Group(Kind.FETCH, callers=16, per_s=400.0),)
 
 
 @dataclass
 class Load:
     """What the callers saw."""
 
-    names: dict[int, str]
-    errors: list[BaseException] = field(default_factory=list)
-    answers: Counter[str] = field(default_factory=Counter)
-    """By node, since the last `forget`."""
+    under_way: UnderWay
+    forgotten_s: float = 0.0
+
+    @property
+    def errors(self) -> list[Call]:
+        """The calls that failed."""
+        return [call for call in self.under_way.calls if not call.answer]
+
+    @property
+    def answers(self) -> Counter[str]:
+        """By node, of the reads that began since the last `forget`."""
+        calls = (call for call in self.under_way.calls if call.began_s >= self.forgotten_s)
+        return Counter(call.answer.node for call in calls if call.answer)
 
     def forget(self) -> None:
         """Count anew."""
-        self.answers.clear()
+        self.forgotten_s = monotonic()
 
     async def after(self, reads: int) -> Counter[str]:
         """The nodes that answered the next so many reads."""
         self.forget()
         await becomes(lambda: self.answers.total() >= reads or bool(self.errors))
-        assert not self.errors, (repr(self.errors[0]), getattr(self.errors[0], "__notes__", ()))
-        return +self.answers
+        assert not self.errors, str(self.errors[0])
+        return self.answers
 
 
 def load(fleet: LocalFleet, router: Router) -> AbstractAsyncContextManager[Load]:
@@ -45,24 +56,14 @@ def load(fleet: LocalFleet, router: Router) -> AbstractAsyncContextManager[Load]
 @asynccontextmanager
 async def load_on(names: dict[int, str], router: Router) -> AsyncIterator[Load]:
     """The same for any servers, by the ports that they listen on."""
-    seen = Load(names)
-    done = asyncio.Event()
-    callers = [asyncio.create_task(_call(router, seen, done)) for _ in range(CALLERS)]
-    try:
+
+    async def read() -> Answer:
+        return Answer(names[await router.value(PORT)])
+
+    async with drill_load({Kind.FETCH: read}, READERS) as under_way:
+        seen = Load(under_way)
         yield seen
-    finally:
-        done.set()
-        await asyncio.wait(callers)
-    assert not seen.errors, f"{len(seen.errors)} errors, the first: {seen.errors[0]!r}"
-
-
-async def _call(router: Router, seen: Load, done: asyncio.Event) -> None:
-    while not done.is_set():
-        try:
-            seen.answers[seen.names[await router.value(PORT)]] += 1
-        except Exception as error:
-            seen.errors.append(error)
-        await asyncio.sleep(PAUSE_S)
+    assert not seen.errors, f"{len(seen.errors)} errors, the first: {seen.errors[0]}"
 
 
 async def becomes(condition: Callable[[], bool], within_s: float = 20.0) -> None:
