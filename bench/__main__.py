@@ -15,7 +15,6 @@ BENCHMARKS = {
     "import": ("import pgfleet in a fresh process", "bench.imports"),
     "faults": ("the drills under load, against hasql: errors, gaps, return", "bench.faults"),
     "hedging": ("second reads: what it costs to be ready, and a frozen replica", "bench.hedging"),
-    "overload": ("all replicas dead: what the reads cost the writes", "bench.overload"),
     "local": ("a primary and three replicas from nothing", "bench.local"),
 }
 

@@ -6,23 +6,23 @@ import asyncio
 import logging
 from functools import partial
 from math import inf
-from statistics import quantiles
-from time import monotonic
 
 from bench.contenders import SQL, environ
-from bench.faults import VICTIM, _do, _other_process
 from bench.figures import Figure
-from bench.load import View, load
 from bench.measure import Read, play
 from pgfleet import AsyncReplicaRouter
+from pgfleet.drill.calls import Kind
+from pgfleet.drill.hand import Hand, hand
+from pgfleet.drill.report import View, since_broken
+from pgfleet.drill.run import Options
+from pgfleet.drill.run import run as run_drill
+from pgfleet.drill.scenarios import SCENARIOS
 from pgfleet.local import LocalFleet
 
 DRIVERS = ("asyncpg", "psycopg")
-PORT_SQL = "select inet_server_port()"
 MOST_CPU = 1.25
 WORST_S = 0.1
-FROZEN_S = 10.0
-WARM_S = 3.0
+QUICK_S = 2.0
 
 
 def run(*, quick: bool) -> list[Figure]:
@@ -59,12 +59,14 @@ async def _armed(fleet: LocalFleet, driver: str, quick: bool) -> list[Figure]:
 
 
 async def _frozen(fleet: LocalFleet, driver: str, quick: bool) -> list[Figure]:
-    """320 reads a second, while one of three replicas is frozen for ten seconds."""
-    hedged, plain = [
-        await _freeze(fleet, driver, hedge, 2.0 if quick else FROZEN_S) for hedge in (True, False)
-    ]
+    """The drill `freeze`, with second reads and without."""
+    with hand(fleet.directory) as doing:
+        hedged, plain = [
+            await _freeze(fleet, doing, Options(QUICK_S if quick else None, driver=driver, hedge=hedge))
+            for hedge in (True, False)
+        ]
     return [
-        Figure(f"{driver}: one frozen, hedged, errors", hedged.errors, "", 0, detail=hedged.first_error),
+        Figure(f"{driver}: one frozen, hedged, errors", len(hedged.failed), "", 0),
         Figure(
             f"{driver}: one frozen, hedged, longest wait",
             hedged.longest_wait_s,
@@ -81,28 +83,10 @@ async def _frozen(fleet: LocalFleet, driver: str, quick: bool) -> list[Figure]:
     ]
 
 
-async def _freeze(fleet: LocalFleet, driver: str, hedge: bool, frozen_s: float) -> View:
-    loop = asyncio.get_running_loop()
-    with _other_process() as hand:
-
-        async def cause(verb: str) -> None:
-            await loop.run_in_executor(hand, _do, fleet.directory, verb, VICTIM)
-
-        await cause("thaw")
-        async with AsyncReplicaRouter.from_env(environ(fleet), driver=driver) as router:
-            read = partial(router.fetch_value, PORT_SQL, hedge=hedge)
-            async with load(read) as under_way:
-                await asyncio.sleep(WARM_S)
-                began_s = monotonic()
-                await cause("freeze")
-                try:
-                    await asyncio.sleep(frozen_s)
-                finally:
-                    await cause("thaw")
-                await asyncio.sleep(1.0)
-            return under_way.between(began_s, inf)
+async def _freeze(fleet: LocalFleet, doing: Hand, options: Options) -> View:
+    drill = await run_drill(SCENARIOS["freeze"], options, fleet, doing, lambda _: None)
+    return since_broken(drill.record, Kind.FETCH)
 
 
 def _p999_ms(view: View) -> float:
-    spent = [outcome.ended_s - outcome.began_s for outcome in view.outcomes]
-    return quantiles(spent, n=1000)[-1] * 1000
+    return 1000 * (view.percentile_s(99.9) or inf)

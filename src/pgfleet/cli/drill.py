@@ -43,6 +43,7 @@ Callers = Annotated[
 ]
 DriverName = Annotated[Driver, typer.Option("--driver", help="The driver of the router.")]
 Threads = Annotated[bool, typer.Option("--threads", help="The router for threads; needs psycopg.")]
+Hedge = Annotated[bool, typer.Option("--hedge", help="Send a fetch that is late to a second replica too.")]
 Replicas = Annotated[
     int, typer.Option("--replicas", min=1, max=MOST_REPLICAS, help="How many, in a fleet of the drill's own.")
 ]
@@ -69,6 +70,7 @@ def _command(name: str, about: str) -> None:
         callers: Callers = 16,
         driver: DriverName = Driver.psycopg,
         threads: Threads = False,
+        hedge: Hedge = False,
         replicas: Replicas = 3,
         directory: Directory = None,
         against_environment: AgainstEnvironment = False,
@@ -77,7 +79,7 @@ def _command(name: str, about: str) -> None:
     ) -> None:
         from pgfleet.cli.drill_run import on_environment, on_local_fleet
 
-        options = _options(seconds, rate, callers, driver, threads)
+        options = _options(seconds, rate, callers, driver, threads, hedge)
         if against_environment:
             drills = on_environment(name, options, yes_break_it)
         else:
@@ -102,6 +104,7 @@ def watch(
     callers: Callers = 16,
     driver: DriverName = Driver.psycopg,
     threads: Threads = False,
+    hedge: Hedge = False,
     sql: Annotated[
         str | None,
         typer.Option(help="The read; needs no arguments.", show_default="which server answers"),
@@ -118,19 +121,21 @@ def watch(
     from pgfleet.settings import Settings
 
     settings, view = Settings.from_env(), View()
-    options = _options(seconds, rate, callers, driver, threads)
+    options = _options(seconds, rate, callers, driver, threads, hedge)
     with ending_as_ctrl_c(), view.running("watch: the fleet of the environment"):
         drill = asyncio.run(watch(settings, options, sql, view.tell))
     _report([drill], as_json)
 
 
-def _options(seconds: float | None, rate: float, callers: int, driver: Driver, threads: bool) -> Options:
+def _options(
+    seconds: float | None, rate: float, callers: int, driver: Driver, threads: bool, hedge: bool
+) -> Options:
     from pgfleet.drill.run import Options
 
     logging.getLogger("psycopg").addHandler(logging.NullHandler())  # the report says it better
     if threads and driver is Driver.asyncpg:
         raise PgfleetError("asyncpg has no threads", "leave out --threads, or add --driver psycopg")
-    return Options(seconds, rate, callers, driver.value, threads)
+    return Options(seconds, rate, callers, driver.value, threads, hedge)
 
 
 def _report(drills: list[Drill], as_json: bool, is_all: bool = False) -> None:

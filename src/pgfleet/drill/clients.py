@@ -86,6 +86,7 @@ class Router:
     reading: Reading
     hand_over: Callable[[Callable[[], Any]], Awaitable[Any]] | None = None
     """Takes what blocks to a thread; None on the face that does not block."""
+    hedge: bool = False
     asks: Mapping[Kind, Ask] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -110,7 +111,7 @@ class Router:
         return rows[0]
 
     async def _fetch(self, sql: str, **options: Any) -> Answer:
-        rows = await self._do(partial(self.raw.fetch, sql, **options))
+        rows = await self._do(partial(self.raw.fetch, sql, hedge=self.hedge, **options))
         return self.read(rows[0] if rows else None)
 
     async def _block(self) -> Answer:
@@ -144,20 +145,20 @@ async def row_in_lease(lease: Any, sql: str, args: tuple[Any, ...]) -> Any:
 
 @asynccontextmanager
 async def pgfleet(
-    settings: Settings, read: Reader, reading: Reading, *, driver: str, threads: int = 0
+    settings: Settings, read: Reader, reading: Reading, *, driver: str, threads: int = 0, hedge: bool = False
 ) -> AsyncIterator[Router]:
     """A router of these settings; with `threads` the face that blocks, in so many of them."""
     if not threads:
         router: AsyncReplicaRouter[Any] = AsyncReplicaRouter(settings, driver)
         async with router:
-            yield Router(router, driver, read, reading)
+            yield Router(router, driver, read, reading, hedge=hedge)
         return
     loop = asyncio.get_running_loop()
     executor = ThreadPoolExecutor(threads, "caller")
     blocking: ReplicaRouter[Any] = ReplicaRouter(settings, driver)
     try:
         await loop.run_in_executor(None, blocking.open)
-        yield Router(blocking, driver, read, reading, partial(loop.run_in_executor, executor))
+        yield Router(blocking, driver, read, reading, partial(loop.run_in_executor, executor), hedge)
     finally:
         await loop.run_in_executor(None, blocking.close)
         executor.shutdown(wait=False, cancel_futures=True)

@@ -31,6 +31,8 @@ class Options:
     """Of fetch. A quarter as many use `read()` blocks, and a quarter as many write."""
     driver: str = "psycopg"
     threads: bool = False
+    hedge: bool = False
+    """Whether a fetch that is late is sent to a second replica too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,7 @@ def opener_of(
             reading,
             driver=options.driver,
             threads=_threads_for(groups) if options.threads else 0,
+            hedge=options.hedge,
         )
 
     return open_client
