@@ -15,7 +15,7 @@ from pgfleet.core.intent import ReadIntent
 from pgfleet.core.statement import leaves_session_alone
 from pgfleet.errors import ReadTimeout
 from pgfleet.follow import Follower
-from pgfleet.hedging import Hedging
+from pgfleet.hedging import Elsewhere, Hedging
 from pgfleet.lender import REFRESH_TIMEOUT_S
 from pgfleet.members import Members
 from pgfleet.pool import Pooled
@@ -75,31 +75,32 @@ class Engine(Transactions[C]):
         hedge: bool | None = False,
     ) -> list[Any]:
         """The rows of one read. It runs on another node when the one it was sent to fails; `hedge`: or is late."""
-        pooled = self.take(intent) if timeout_s is None and not hedge else None
-        if pooled is None:
-            return await self._attempts(
-                self._fetch(sql, args, intent, hedge),
-                intent,
-                timeout_s,
-                leaves_session_alone(sql),
-                first=self._hedging.take(intent) if hedge else None,
-            )
+        clean = leaves_session_alone(sql)
+        take = self._hedging.take if hedge else self.take
+        pooled = take(intent) if timeout_s is None or hedge else None
+        if pooled is None or timeout_s is not None:
+            work = self._fetch(sql, args, intent, hedge)
+            return await self._attempts(work, intent, timeout_s, clean, first=pooled)
         pooled.replayable = True
         try:
-            rows = await pooled.pool.connector.fetch(pooled.raw, sql, args)
+            if hedge:
+                rows = await self._hedging.fetch(sql, args, intent, pooled)
+                if isinstance(rows, Elsewhere):
+                    answer: list[Any] = rows.rows
+                    return answer
+            else:
+                rows = await pooled.pool.connector.fetch(pooled.raw, sql, args)
+                pooled.pool.answers.add(self._clock() - pooled.lent_s)
         except BaseException as error:
             tried = await self._after_failure(pooled, error, NOWHERE)
         else:
-            pooled.pool.answers.add(self._clock() - pooled.lent_s)
-            await self.done(pooled, leaves_session_alone(sql))
+            await self.done(pooled, clean)
             return rows
-        return await self._attempts(
-            partial(self._send, sql, args), intent, None, leaves_session_alone(sql), tried
-        )
+        return await self._attempts(self._fetch(sql, args, intent, hedge), intent, None, clean, tried)
 
     def _fetch(
         self, sql: str, args: Sequence[Any], intent: ReadIntent, hedge: bool | None
-    ) -> Callable[[Pooled[C]], Awaitable[list[Any]]]:
+    ) -> Callable[[Pooled[C]], Awaitable[Any]]:
         if hedge:
             return partial(self._hedging.fetch, sql, args, intent)
         return partial(self._send, sql, args)
@@ -139,6 +140,9 @@ class Engine(Transactions[C]):
             except BaseException as error:
                 tried = await self._after_failure(pooled, error, tried, timeout_s)
             else:
+                if isinstance(result, Elsewhere):
+                    rows: T = result.rows
+                    return rows
                 await self.done(pooled, clean)
                 return result
 

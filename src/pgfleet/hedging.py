@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
-from typing import Any, Generic, TypeVar
+from collections.abc import Awaitable, Coroutine, Sequence
+from functools import partial
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from pgfleet.board import Node
 from pgfleet.core.budget import Budget
@@ -22,8 +23,16 @@ class NoSecond(Exception):
     """There is no second attempt after all: no connection for it, or the first has answered meanwhile."""
 
 
+END_TIMEOUT_S = 1.0
+"""The longest that the loser may take to stop, before its connection is cut."""
 PATIENCE_S = 0.1
 """The longest that a second attempt waits for its connection."""
+
+
+class Elsewhere(NamedTuple):
+    """The rows of a read that was answered on another connection than the one it began on."""
+
+    rows: Any
 
 
 class Hedging(Generic[C]):
@@ -61,8 +70,11 @@ class Hedging(Generic[C]):
         except Exception as error:
             self.lender.met(self.lender.node_with(pool), error, Phase.CONNECT, "read")
 
-    async def fetch(self, sql: str, args: Sequence[Any], intent: ReadIntent, pooled: Pooled[C]) -> list[Any]:
-        """The rows of one statement, begun on this connection. When another was faster, this one is abandoned."""
+    async def fetch(
+        self, sql: str, args: Sequence[Any], intent: ReadIntent, pooled: Pooled[C]
+    ) -> list[Any] | Elsewhere:
+        """The rows of one statement, begun on this connection, or found elsewhere: then this one is taken back."""
+        rows: list[Any] | Elsewhere
         known = self._classes.of(sql)
         began_s = self.runtime.clock()
         first = pooled.pool.connector.fetch(pooled.raw, sql, args)
@@ -75,11 +87,12 @@ class Hedging(Generic[C]):
         pooled.pool.answers.add(spent_s)  # of one that lost it is known that it would have taken longer
         return rows
 
-    async def _race(self, first: Any, delay_s: float, second: SecondFetch[C]) -> list[Any]:
+    async def _race(self, first: Any, delay_s: float, second: SecondFetch[C]) -> list[Any] | Elsewhere:
         race: Race[list[Any]] = self.runtime.race(first, delay_s, second)
         rows = await race
         if race.by_second:
             await second.end_first(race.first_error)
+            return Elsewhere(rows)
         return rows
 
     def second_node(self, pooled: Pooled[C], intent: ReadIntent) -> Node[C] | None:
@@ -94,6 +107,22 @@ class Hedging(Generic[C]):
         node = min(free, key=lambda other: other.reads.in_flight, default=None)
         return node if node and self._granted() else None
 
+    def take_back(self, pooled: Pooled[C], end: Awaitable[None] | None = None) -> None:
+        """Take the loser's connection back beside the caller: clean if its server stops in time, else dropped."""
+        self.runtime.spawn(self._take_back(pooled, end), "hedge lost")
+
+    async def _take_back(self, pooled: Pooled[C], end: Awaitable[None] | None) -> None:
+        timer = self.runtime.call_later(END_TIMEOUT_S, partial(pooled.pool.sever, pooled))
+        try:
+            if end:
+                await end
+            if pooled.pool.connector.is_idle(pooled.raw):
+                await pooled.pool.reset_and_give(pooled)
+            else:
+                self.lender.abandon(pooled)
+        finally:
+            timer.cancel()
+
     def _granted(self) -> bool:
         sent = sum(node.reads.leases for node in self.lender.board.nodes.values())
         with self._lock:
@@ -102,6 +131,10 @@ class Hedging(Generic[C]):
 
 class SecondFetch(Generic[C]):
     """The second attempt at one read, if it comes to that."""
+
+    __slots__ = (
+        "_args", "_first", "_handed_over", "_hedging", "_intent", "_lender", "_lock", "_lost", "_pooled", "_sql"
+    )  # fmt: skip
 
     def __init__(
         self, hedging: Hedging[C], first: Pooled[C], sql: str, args: Sequence[Any], intent: ReadIntent
@@ -112,13 +145,14 @@ class SecondFetch(Generic[C]):
         self._sql = sql
         self._args = args
         self._intent = intent
-        self._lock = hedging.runtime.lock()
         self._pooled: Pooled[C] | None = None
         """The connection, for as long as the statement is under way."""
         self._lost = False
+        self._handed_over = False
 
     def begin(self) -> Coroutine[Any, Any, list[Any]] | None:
         """The read on another replica, if one may be asked."""
+        self._lock = self._hedging.runtime.lock()
         node = self._hedging.second_node(self._first, self._intent)
         return self._run(node) if node else None
 
@@ -131,7 +165,10 @@ class SecondFetch(Generic[C]):
             rows = await pooled.pool.connector.fetch(pooled.raw, self._sql, self._args)
         except BaseException as error:
             if not self._let_go():
-                await self._lender.give_back(pooled, error)
+                if isinstance(error, Exception):
+                    await self._lender.give_back(pooled, error)
+                else:
+                    self._hedging.take_back(pooled)
             raise
         pooled.pool.answers.add(self._hedging.runtime.clock() - pooled.lent_s)
         if not self._let_go():
@@ -167,16 +204,20 @@ class SecondFetch(Generic[C]):
         """This one has answered, and the first is still under way."""
         self._abandon(self._first)
 
+    def first_lost(self, end: Awaitable[None]) -> None:
+        """This one has answered, and the first is still under way, in nobody's task."""
+        self._handed_over = True
+        self._hedging.take_back(self._first, end)
+
     def _abandon(self, pooled: Pooled[C]) -> None:
         pooled.severed = True
         self._hedging.runtime.spawn(pooled.pool.connector.abandon(pooled.raw), "abandon")
 
     async def end_first(self, error: Exception | None) -> None:
-        """The first has lost, and nobody is in its statement any more. `error`: what it failed with by itself."""
+        """The first has lost, and the caller has left its statement. `error`: what it failed with by itself."""
         self._first.replayable = False
-        self._first.abandoned = True
         self._lender.look_at(self._first)
-        if error is None:
-            self._first.pool.discard(self._first)
-        else:
+        if error is not None:
             await self._lender.give_back(self._first, error)
+        elif not self._handed_over:
+            self._first.pool.discard(self._first)

@@ -255,8 +255,6 @@ class Lender(Generic[C]):
     async def done(self, pooled: Pooled[C], clean: bool) -> None:
         """Take a connection back after a statement that succeeded; `clean`: one that left the session alone."""
         pooled.replayable = False
-        if pooled.abandoned:
-            return
         if clean:
             pooled.pool.give(pooled)
         else:

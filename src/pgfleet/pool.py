@@ -55,8 +55,8 @@ class Pooled(Generic[C]):
     """One connection of a pool."""
 
     __slots__ = (
-        "abandoned", "condemned", "fenced", "idle_since_s", "lent_s", "opened_s", "pool", "raw", "replayable",
-        "severed", "timed_out", "twin",
+        "condemned", "fenced", "idle_since_s", "lent_s", "opened_s", "pool", "raw", "replayable", "severed",
+        "timed_out", "twin",
     )  # fmt: skip
 
     def __init__(self, raw: C, pool: Pool[C], opened_s: float) -> None:
@@ -76,8 +76,6 @@ class Pooled(Generic[C]):
         """Severed because the caller's time was over."""
         self.fenced = False
         """Severed because its node is no longer the primary."""
-        self.abandoned = False
-        """Gone in mid-statement, because another one was faster: there is nothing to give back."""
         self.twin: Pooled[C] | None = None
         """The connection on which the same statement is under way, sent because this one is late."""
 

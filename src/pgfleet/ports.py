@@ -114,7 +114,10 @@ class Rival(Protocol[T_co]):
         """It has lost: have it end soon. Never blocks."""
 
     def cut_first(self) -> None:
-        """The first has lost: whoever is blocked in it fails at once. Never blocks."""
+        """The first, which blocks its caller's thread, has lost: it fails at once. Never blocks."""
+
+    def first_lost(self, end: Awaitable[None]) -> None:
+        """The first, of a task, has lost: `end`, awaited beside the caller, cancels it. Never blocks."""
 
 
 class Race(Protocol[T_co]):

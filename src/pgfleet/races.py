@@ -18,8 +18,8 @@ from pgfleet.ports import Rival, Timer
 T = TypeVar("T")
 logger = logging.getLogger("pgfleet")
 
-SWEEP_S = 0.001
-"""How closely the delays are kept."""
+SWEEP_S = 0.002
+"""How closely the delays are kept. A timer that wakes the loop more often costs more than the reads it looks after."""
 
 
 class TaskRaces:
@@ -58,6 +58,27 @@ class TaskRaces:
             self._loop.call_later(max(SWEEP_S, next_s), self._sweep)
 
 
+class Cancelled:
+    """Awaited, cancels a coroutine that was driven by hand so far, and lets it clean up."""
+
+    def __init__(self, work: Coroutine[Any, Any, Any]) -> None:
+        self._work = work
+
+    def __await__(self) -> Generator[Any, None, None]:
+        """Whatever it ends with is nobody's concern any more."""
+        try:
+            waits_for = self._work.throw(asyncio.CancelledError())
+            while True:
+                try:
+                    yield waits_for
+                except BaseException as error:
+                    waits_for = self._work.throw(error)
+                else:
+                    waits_for = self._work.send(None)
+        except (StopIteration, asyncio.CancelledError, Exception):
+            return
+
+
 class TaskRace(Generic[T]):
     """A race among tasks: the second is a task of its own."""
 
@@ -81,23 +102,11 @@ class TaskRace(Generic[T]):
         self.is_over = False
 
     def __await__(self) -> Generator[Any, None, T]:
-        """Run it."""
+        """Hand on what the first waits for, until it ends or the second has won."""
         try:
             self._waits_for = self._first.send(None)
             self._races.arm(self, self._delay_s)
             self._caller = asyncio.current_task()
-            return (yield from self._drive())
-        except StopIteration as done:
-            answer: T = done.value
-            return answer
-        finally:
-            self.is_over = True
-            if self._second and not self._second.done():
-                self._second.cancel()
-
-    def _drive(self) -> Generator[Any, None, T]:
-        """Hand on what the first waits for, until it ends or the second has won."""
-        try:
             while not self._won:
                 try:
                     yield self._waits_for
@@ -113,9 +122,19 @@ class TaskRace(Generic[T]):
         except Exception as error:
             self.first_error = error
             return (yield from self._left_to_second(error))
-        self._first.close()
-        self._rival.cut_first()
+        except asyncio.CancelledError:
+            if self._second:
+                self._rival.cut()  # whoever is cancelled keeps nothing, not even for a second
+            raise
+        finally:
+            self._end()
+        self._rival.first_lost(Cancelled(self._first))
         return self._seconds_answer()
+
+    def _end(self) -> None:
+        self.is_over = True
+        if self._second and not self._second.done():
+            self._second.cancel()
 
     def _is_beaten(self) -> bool:
         """Whether it was the second that woke us; a caller who was cancelled meanwhile is cancelled all the same."""
@@ -127,6 +146,9 @@ class TaskRace(Generic[T]):
             raise error
         try:
             yield from self._second
+        except asyncio.CancelledError:
+            self._rival.cut()
+            raise
         except Exception:
             raise error from None
         return self._seconds_answer()

@@ -38,6 +38,7 @@ async def hedging(replicas: int = 3, **options: Any) -> AsyncIterator[FakeAsyncR
             await router.fetch(CLEAN, hedge=True)
         router.world.trace.clear()
         yield router
+        await pass_time(1.5)
         for server in router.world.servers.values():
             server.latency_s = 0.0
             server.silent = False
@@ -70,9 +71,23 @@ async def test_a_read_on_a_slow_replica_is_answered_by_another_in_milliseconds()
         worst_s, answers = await worst_of(router, 30)
         assert worst_s < 0.01
         assert answers["primary"] == answers["replica-2"] == 0
+        await pass_time(2.0)
         steps = Counter(what for server, what, *_ in router.world.trace if server == "replica-2")
-        assert steps["fetch"] == steps["abandon"] == steps["stop"] == steps["drop"] > 0
-        assert steps["reset"] == 0
+        assert steps["fetch"] == steps["reset"] > 0, "its server stopped in time: the connection is kept"
+        assert steps["drop"] == steps["sever"] == 0
+
+
+@in_virtual_time
+async def test_a_loser_that_does_not_stop_loses_its_connection() -> None:
+    async with hedging(2) as router:
+        router.world["replica-1"].silent = True
+        for _ in range(2):
+            await router.fetch(CLEAN)
+        assert leases(router) == 1, "until a second has passed"
+        await pass_time(1.1)
+        assert leases(router) == 0
+        assert ("replica-1", "sever") in router.world.trace
+        router.world["replica-1"].silent = False
 
 
 @in_virtual_time
@@ -230,10 +245,11 @@ async def test_the_first_keeps_its_connection_when_it_answers_after_all() -> Non
     async with hedging() as router:
         slow(router, "replica-1", "replica-2", "replica-3", latency_s=0.004)
         await router.fetch(CLEAN)
-        await settle()
+        await pass_time(0.1)
         steps = Counter(what for _, what, *_ in router.world.trace)
         assert steps["fetch"] == 2
-        assert steps["abandon"] == steps["drop"] == 1
+        assert steps["reset"] == 1
+        assert steps["drop"] == 0
         assert leases(router) == 0
 
 
