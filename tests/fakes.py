@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import selectors
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -15,58 +14,45 @@ from pgfleet.adapters.session import SessionSettings
 from pgfleet.core.failure import Fault
 from pgfleet.core.lsn import Lsn, format_lsn
 from pgfleet.core.probe import OBSERVE_SQL
-from pgfleet.engine import Engine
-from pgfleet.ports import Runtime
-from pgfleet.runtimes import TaskRuntime
 from pgfleet.settings import Dsn
+from pgfleet.testing.simulated.errors import SimulatedError as FakeError
+from pgfleet.testing.simulated.errors import lost, sql_error
+from pgfleet.testing.virtual import (
+    VirtualLoop,
+    VirtualRouter,
+    VirtualRuntime,
+    finish,
+    pass_time,
+    run,
+    settle,
+)
 
-T = TypeVar("T")
-
+__all__ = [
+    "FakeAsyncRouter",
+    "FakeConnection",
+    "FakeConnector",
+    "FakeError",
+    "FakeServer",
+    "FakeThreadRouter",
+    "HandClock",
+    "VirtualLoop",
+    "VirtualRuntime",
+    "World",
+    "dsn",
+    "fleet_settings",
+    "fleet_world",
+    "in_virtual_time",
+    "leases",
+    "lost",
+    "pass_time",
+    "run",
+    "settle",
+    "sql_error",
+]
 
 # time
 
-
-LONGEST_TEST_S = 3600.0
-MOST_TURNS = 100_000
-"""Of the loop, without time passing: beyond, somebody runs in a circle."""
-
-
-class _VirtualSelector(selectors.SelectSelector):
-    """Instead of waiting, says that the time has passed."""
-
-    def __init__(self, loop: VirtualLoop) -> None:
-        super().__init__()
-        self._virtual = loop
-        self._turns = 0
-
-    def select(self, timeout: float | None = None) -> list[Any]:
-        ready = super().select(0)
-        self._turns = 0 if timeout else self._turns + 1
-        assert self._turns < MOST_TURNS, "a task runs in a circle"
-        if not ready:
-            assert timeout is not None, "every task waits for something that never comes"
-            self._virtual.now_s += timeout
-            assert self._virtual.now_s < VirtualLoop.BEGIN_S + LONGEST_TEST_S, "this test does not end"
-        return ready
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop whose clock moves only when every task waits for it, and then at once."""
-
-    BEGIN_S = 1000.0
-
-    def __init__(self) -> None:
-        self.now_s = self.BEGIN_S
-        super().__init__(_VirtualSelector(self))
-
-    def time(self) -> float:
-        return self.now_s
-
-
-def run(main: Coroutine[Any, Any, T]) -> T:
-    """Run a test's coroutine in virtual time."""
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        return runner.run(main)
+T = TypeVar("T")
 
 
 def in_virtual_time(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
@@ -77,18 +63,6 @@ def in_virtual_time(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[
         run(test(*args, **kwargs))
 
     return run_it
-
-
-class VirtualRuntime(TaskRuntime):
-    """The runtime of tasks on a virtual loop: all of it is real but the clock."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.clock = self._loop.time
-
-    async def aside(self, call: Callable[[], T]) -> T:
-        """At once: a thread would know nothing of virtual time."""
-        return call()
 
 
 class HandClock:
@@ -122,42 +96,7 @@ class HandClock:
         """Nothing runs."""
 
 
-async def settle() -> None:
-    """Let every task run until it waits for time to pass."""
-    for _ in range(20):
-        await asyncio.sleep(0)
-
-
-async def pass_time(seconds: float) -> None:
-    """Let this much virtual time pass."""
-    loop = asyncio.get_running_loop()
-    passed = loop.create_future()
-    loop.call_later(seconds, _finish, passed)
-    await passed
-
-
 # servers
-
-
-class FakeError(Exception):
-    """An error of the fake driver, which tells its own meaning."""
-
-    def __init__(self, text: str, fault: Fault) -> None:
-        super().__init__(text)
-        self.fault = fault
-
-
-def lost(text: str = "server closed the connection unexpectedly") -> FakeError:
-    return FakeError(text, Fault(lost=True))
-
-
-def sql_error(sqlstate: str, *, fatal: bool = False) -> FakeError:
-    return FakeError(f"error {sqlstate}", Fault(sqlstate=sqlstate, lost=fatal))
-
-
-def _finish(waiting: asyncio.Future[None]) -> None:
-    if not waiting.done():
-        waiting.set_result(None)
 
 
 @dataclass(eq=False)
@@ -177,7 +116,7 @@ class FakeConnection:
         self.alive = False
         self.server.connections.discard(self)
         if self.severed:
-            _finish(self.severed)
+            finish(self.severed)
 
 
 @dataclass(eq=False)
@@ -297,7 +236,7 @@ class FakeConnector:
         delay_s = None if server.silent else server.latency_s + work_s
         try:
             patience_s = min(d for d in (delay_s, timeout_s, 1e6) if d is not None)
-            timer = loop.call_later(patience_s, _finish, severed)
+            timer = loop.call_later(patience_s, finish, severed)
             await severed
         finally:
             timer.cancel()
@@ -450,18 +389,12 @@ def fleet_world(replicas: int = 3) -> World:
     return World(FakeServer("primary", in_recovery=False), *map(FakeServer, names))
 
 
-class FakeAsyncRouter(AsyncReplicaRouter[FakeConnection]):
+class FakeAsyncRouter(VirtualRouter[FakeConnection]):
     """The asynchronous face over a world, in virtual time."""
 
-    _connectors = {"psycopg": lambda: None}  # type: ignore[dict-item,return-value]  # noqa: RUF012
-
     def __init__(self, world: World, settings: Settings) -> None:
-        super().__init__(settings)
-        self._connect = world.connect
+        super().__init__(settings, world.connect)
         self.world = world
-
-    def _assemble(self, runtime: Runtime) -> Engine[FakeConnection]:
-        return super()._assemble(VirtualRuntime())
 
 
 class FakeThreadRouter(ReplicaRouter[FakeConnection]):

@@ -1,0 +1,1 @@
+"""A PostgreSQL cluster without PostgreSQL, in virtual time."""
