@@ -596,6 +596,22 @@ async def test_after_a_promotion_writes_go_to_the_new_primary() -> None:
         assert await served_by(router) == "replica-1", "replica-2 is not proven on timeline 2"
 
 
+@in_virtual_time
+async def test_who_waits_for_the_primary_of_before_does_not_write_to_it() -> None:
+    async def writes() -> str:
+        async with router.write() as conn:
+            return str(conn.server.name)
+
+    async with fleet(1, node={"max_connections": 1}) as router:
+        async with router.write():
+            in_line = asyncio.ensure_future(writes())
+            promoted = router.world["replica-1"]
+            promoted.in_recovery, promoted.timeline = False, 2
+            await pass_time(2.0)
+        (outcome,) = await asyncio.gather(in_line, return_exceptions=True)
+        assert outcome == "replica-1" or isinstance(outcome, PrimaryUnavailable)
+
+
 # read your own writes
 
 
