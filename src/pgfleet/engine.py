@@ -169,23 +169,6 @@ class Engine(Transactions[C]):
             "Give it a longer timeout_s, or find out why it is slow there (pg_stat_activity).",
         )
 
-    async def _in_time(self, work: Awaitable[T], pooled: Pooled[C], deadline_s: float | None) -> T:
-        """Sever the connection when the caller's time is over: a cancel request could hang on a dead path."""
-        if deadline_s is None:
-            return await work
-
-        def cut() -> None:
-            for attempt in (pooled, pooled.twin):
-                if attempt:
-                    attempt.timed_out = True
-                    attempt.pool.sever(attempt)
-
-        timer = self._runtime.call_later(max(0.0, deadline_s - self._clock()), cut)
-        try:
-            return await work
-        finally:
-            timer.cancel()
-
     # for those who watch
 
     async def refresh(self, older_than_s: float) -> None:

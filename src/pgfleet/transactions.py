@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from pgfleet.core.intent import ReadIntent
 from pgfleet.core.outcome import Moment, Outcome, outcome
-from pgfleet.errors import OutcomeUnknown, PgfleetError, PrimaryUnavailable
+from pgfleet.errors import LeaseTimeout, OutcomeUnknown, PgfleetError, PrimaryUnavailable
 from pgfleet.faults import first_line
 from pgfleet.lender import REFRESH_TIMEOUT_S
 from pgfleet.pool import Pooled
@@ -65,7 +65,7 @@ class Transactions(Writer[C]):
         try:
             while True:
                 pooled = await self.borrow_primary(deadline_s)
-                if lease := await self._begin(pooled, transaction, mark):
+                if lease := await self._begin(pooled, transaction, mark, deadline_s):
                     return lease
         except BaseException:
             self._end_mark(mark)
@@ -97,7 +97,7 @@ class Transactions(Writer[C]):
             self._end_mark(lease.mark)
 
     async def _begin(
-        self, pooled: Pooled[C], transaction: bool | None, mark: int | None
+        self, pooled: Pooled[C], transaction: bool | None, mark: int | None, deadline_s: float
     ) -> Transaction[C] | None:
         """None: the connection was lost before anything of the caller's was sent."""
         connector = pooled.pool.connector
@@ -106,9 +106,12 @@ class Transactions(Writer[C]):
         if not transaction:
             return await self._autocommit(pooled, mark)
         try:
-            return Transaction(pooled, await connector.begin(pooled.raw, read_only=False), mark)
+            begin = connector.begin(pooled.raw, read_only=False)
+            return Transaction(pooled, await self._in_time(begin, pooled, deadline_s), mark)
         except BaseException as error:
             consequence = await self.give_back(pooled, error, "write")
+            if pooled.timed_out and isinstance(error, Exception):
+                raise self._not_begun(pooled) from None
             if consequence.retry_elsewhere:
                 return None
             raise
@@ -179,9 +182,22 @@ class Transactions(Writer[C]):
 
     async def open_read(self, intent: ReadIntent, timeout_s: float | None) -> Transaction[C]:
         """A read inside one REPEATABLE READ READ ONLY transaction."""
-        pooled = self.take(intent) or await self.borrow(intent, self.lease_deadline_s(timeout_s))
-        return Transaction(
-            pooled, await self._guarded(pooled, pooled.pool.connector.begin(pooled.raw, read_only=True))
+        deadline_s = self.lease_deadline_s(timeout_s)
+        pooled = self.take(intent) or await self.borrow(intent, deadline_s)
+        begin = pooled.pool.connector.begin(pooled.raw, read_only=True)
+        try:
+            handle = await self._guarded(pooled, self._in_time(begin, pooled, deadline_s))
+        except Exception:
+            if pooled.timed_out:
+                raise self._not_begun(pooled) from None
+            raise
+        return Transaction(pooled, handle)
+
+    def _not_begun(self, pooled: Pooled[C]) -> LeaseTimeout:
+        """BEGIN is part of the lease, and has no more time than that."""
+        return LeaseTimeout(
+            f"{self.node_of(pooled).name} did not begin a transaction in time",
+            "Nothing was sent but BEGIN: it is safe to try again. The server may hang (`pgfleet status`).",
         )
 
     async def end_read(self, lease: Transaction[C], error: BaseException | None) -> None:
@@ -211,6 +227,23 @@ class Transactions(Writer[C]):
         if lease.handle is not None and isinstance(error, Exception):
             with suppress(Exception):
                 await lease.pooled.pool.connector.rollback(lease.handle)
+
+    async def _in_time(self, work: Awaitable[T], pooled: Pooled[C], deadline_s: float | None) -> T:
+        """Sever the connection when the caller's time is over: a cancel request could hang on a dead path."""
+        if deadline_s is None:
+            return await work
+
+        def cut() -> None:
+            for attempt in (pooled, pooled.twin):
+                if attempt:
+                    attempt.timed_out = True
+                    attempt.pool.sever(attempt)
+
+        timer = self._runtime.call_later(max(0.0, deadline_s - self._clock()), cut)
+        try:
+            return await work
+        finally:
+            timer.cancel()
 
     def _end_mark(self, mark: int | None) -> None:
         if mark is not None:
