@@ -5,11 +5,14 @@ PYTHON ?= python3
 # The suites on real PostgreSQL share the cores; one worker starts its own fleets, module by module.
 WORKERS ?= -n 2 --dist loadscope
 
+# Histories that `make sim` lives.
+SEEDS ?= 10000
+
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: check lint types unit docs servers test demo format constraints clean help
+.PHONY: check lint types unit docs servers test sim demo format constraints clean help
 
 check: lint types unit ## lint, types, unit tests (the default)
 
@@ -32,6 +35,9 @@ servers: ## what the tests start: PostgreSQL with TLS, etcd, Patroni, PgBouncer,
 
 test: check docs servers ## all that CI runs
 	$(BIN)/pytest tests --ignore=tests/unit $(WORKERS)
+
+sim: $(VENV)/.dev ## histories of a simulated cluster: make sim SEEDS=100000
+	$(BIN)/python -m tests.sim $(SEEDS)
 
 demo: $(VENV)/.all ## a primary and three replicas at work, until Ctrl-C
 	$(BIN)/pgfleet demo

@@ -1,0 +1,25 @@
+"""Is the simulator worth its time? It must find what is wrong on purpose."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.sim.history import replay
+from tests.sim.invariants import ALL, NOT_YET, Invariant
+from tests.sim.planted import PLANTED, Plant
+
+MOST_SEEDS = 1000
+
+
+def first_found(by: frozenset[Invariant]) -> int | None:
+    """The first seed that breaks one of these."""
+    return next((seed for seed in range(MOST_SEEDS) if replay(seed, by - NOT_YET).violation), None)
+
+
+@pytest.mark.parametrize(("plant", "by"), PLANTED.values(), ids=PLANTED.keys())
+def test_a_planted_bug_is_found(
+    plant: Plant, by: frozenset[Invariant], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert by <= ALL
+    plant(monkeypatch)
+    assert first_found(by) is not None
