@@ -28,7 +28,7 @@ class Aside(Generic[T]):
         self._late = late
         self._results: list[T] = []
         self._error: BaseException | None = None
-        self._left = False
+        self._left = self._begun = False
         self._spawned = runtime.spawn(self._run(work), name)
 
     def abandon(self) -> None:
@@ -52,11 +52,12 @@ class Aside(Generic[T]):
         with self._lock:
             self._left = True
             done = bool(self._results)
-        if not done:
+        if not done and self._begun:  # a task that is cancelled before it begins never does what it must do at its end
             self._spawned.cancel()
         return not done
 
     async def _run(self, work: Callable[[], Awaitable[T]]) -> None:
+        self._begun = True
         try:
             result = await work()
         except Exception as error:

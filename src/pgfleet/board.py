@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import chain
 from math import inf
 from typing import Generic, TypeVar
@@ -245,7 +245,7 @@ class Board(Generic[C]):
             share = fallback_size(self.settings, limit) if name == self.topology.primary_name else limit
             if share < reads.limits.max_size:
                 reads.drain()
-            reads.limits = replace(reads.limits, max_size=share)
+            reads.resize(share)
 
     # who writes
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
 from typing import Any, Generic, TypeVar
@@ -289,6 +289,11 @@ class Pool(Generic[C]):
         )
         spare = self.size - self.limits.min_size
         await self._end(self._withdraw(lambda pooled: self._is_long_idle(pooled, now_s), at_most=spare))
+
+    def resize(self, max_size: int) -> None:
+        """Have at most so many connections from now on; those in line get what has become free by it."""
+        self.limits = replace(self.limits, max_size=max_size)
+        self._settle()
 
     async def empty(self) -> None:
         """End what is idle, and send those in line away: the pool is to lend no more for a while."""

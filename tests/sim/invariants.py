@@ -43,5 +43,3 @@ class Violation(AssertionError):
 
 
 ALL = frozenset(Invariant)
-NOT_YET = frozenset((Invariant.SEVERED, Invariant.FENCED_BY_REPLICA))
-"""What the product does not keep yet. A test says when one of these can go."""

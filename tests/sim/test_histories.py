@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from tests.sim.history import History, replay
-from tests.sim.invariants import ALL, NOT_YET, Invariant
 from tests.sim.seeds import kept_seeds
 
 BATCH = 50
@@ -13,7 +12,7 @@ BATCH = 50
 
 def check(seeds: range | list[int]) -> None:
     """Every promise that is kept holds in each of these."""
-    broken = [history for seed in seeds if (history := replay(seed, ALL - NOT_YET)).violation]
+    broken = [history for seed in seeds if (history := replay(seed)).violation]
     assert not broken, f"{[history.seed for history in broken]}; the first:\n{broken[0]}"
 
 
@@ -40,10 +39,3 @@ def test_a_seed_is_a_history() -> None:
     once = told([replay(seed) for seed in range(10)])
     assert once == told([replay(seed) for seed in range(10)])
     assert len(set(once)) == 10
-
-
-@pytest.mark.parametrize("invariant", sorted(NOT_YET))
-def test_what_does_not_hold_yet(invariant: Invariant) -> None:
-    """Red? Then it holds now: take it out of NOT_YET."""
-    alone = frozenset((invariant,))
-    assert any(replay(seed, alone).violation for seed in range(1000)), f"{invariant.name} holds"

@@ -86,3 +86,15 @@ def test_a_thread_goes_on_and_hands_over_what_comes_late() -> None:
     assert handed.wait(30.0)
     assert late == ["done"]
     drive(runtime.close(30.0))
+
+
+@in_virtual_time
+async def test_work_that_has_not_begun_when_its_caller_leaves_comes_to_its_end() -> None:
+    """Cancelled before its first step it would do nothing: not even what it must do at its end."""
+    late: list[str] = []
+    aside = Aside(VirtualRuntime(), soon, late.append, "work")
+    aside.abandon()
+    with pytest.raises(Abandoned):
+        await aside.result(5.0)
+    await pass_time(2.0)
+    assert late == ["done"]

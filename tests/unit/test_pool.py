@@ -452,6 +452,16 @@ async def test_closing_that_is_cancelled_leaves_nothing_open() -> None:
 
 
 @in_virtual_time
+async def test_a_pool_that_may_grow_serves_its_line_at_once() -> None:
+    h = house(PoolLimits(1))
+    callers = await h.crowd(3)
+    assert done(callers) == [True, False, False]
+    h.pool.resize(2)
+    await settle()
+    assert done(callers) == [True, True, False]
+
+
+@in_virtual_time
 async def test_nobody_is_kept_in_line_at_a_node_that_is_given_up() -> None:
     h = house(PoolLimits(1))
     lent = await h.take()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -100,6 +100,11 @@ class SimulatedConnector:
         """Shut the socket."""
         conn.leave()
 
+    def abandon(self, conn: Session) -> Coroutine[Any, Any, None]:
+        """Shut the socket, as `sever`; the server ends with it what it was doing."""
+        conn.leave()
+        return _nothing()
+
     def drop(self, conn: Session) -> None:
         """The same."""
         conn.leave()
@@ -108,6 +113,22 @@ class SimulatedConnector:
         """Alive, and in no transaction."""
         return conn.alive and not conn.in_transaction
 
+    def is_gone(self, conn: Session) -> bool:
+        """Whether the client has heard of its end."""
+        return not conn.alive
+
+    def lost_with(self, conn: Session, error: BaseException) -> bool:
+        """Whether the error says so."""
+        return isinstance(error, SimulatedError) and error.fault.lost
+
+    def may_have_committed(self, transaction: Session) -> bool:
+        """Nobody ends a transaction here but `commit`."""
+        return False
+
     def fault(self, error: BaseException) -> Fault | None:
         """Its own meaning."""
         return error.fault if isinstance(error, SimulatedError) else None
+
+
+async def _nothing() -> None:
+    """The server needs no telling."""

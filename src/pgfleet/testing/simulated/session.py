@@ -102,7 +102,7 @@ class Session:
         self._begin_use()
         if not sql.startswith("select"):
             self.dirty = True
-            self.cluster.tell("sent", self.client, self.server, self)
+            self._tell_sent()
         return await self.ask(partial(self.statement, sql, args))
 
     async def begin(self, at_once: bool) -> None:
@@ -115,7 +115,7 @@ class Session:
     async def commit(self) -> None:
         """End the transaction."""
         if self._pending:
-            self.cluster.tell("sent", self.client, self.server, self)
+            self._tell_sent()
         await self.ask(self._commit)
         self.in_transaction = False
 
@@ -129,6 +129,10 @@ class Session:
         await self.ask(self._rollback)
         self.in_transaction = self.dirty = False
         self.in_use_since_s = None
+
+    def _tell_sent(self) -> None:
+        if self.alive:
+            self.cluster.tell("sent", self.client, self.server, self)
 
     def _begin_use(self) -> None:
         if self.in_use_since_s is None:
