@@ -52,7 +52,9 @@ class Aside(Generic[T]):
         with self._lock:
             self._left = True
             done = bool(self._results)
-        if not done and self._begun:  # a task that is cancelled before it begins never does what it must do at its end
+        if (
+            not done and self._begun
+        ):  # a task that is cancelled before it begins never does what it must do at its end
             self._spawned.cancel()
         return not done
 

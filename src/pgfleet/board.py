@@ -6,13 +6,13 @@ Everything here is decided under one lock and touches no network.
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from math import inf
 from typing import Generic, TypeVar
 
+from pgfleet.chance import CHANCE
 from pgfleet.core.ejection import Phase, Standing, returning
 from pgfleet.core.intent import PLAIN, ReadIntent
 from pgfleet.core.latency import Answers
@@ -297,7 +297,7 @@ class Board(Generic[C]):
         nodes = self.nodes  # a node of the plan may have been removed from it
         replicas = [nodes[name] for name in plan.replicas if name not in avoid and name in nodes]
         trials = [nodes[name].reads for name in plan.trials if name in nodes]
-        random.shuffle(replicas)
+        CHANCE.shuffle(replicas)
         yield from sorted(replicas, key=lambda node: queue(node.reads, first, trials))
         if plan.primary and plan.primary in nodes and plan.primary not in avoid:
             yield nodes[plan.primary]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Sequence
 from math import inf
 from typing import Any, Generic, TypeVar
 
 from pgfleet.board import Board, Node
+from pgfleet.chance import CHANCE
 from pgfleet.core.ejection import Phase, Standing, Verdict, elapse, judge, may_eject, returning
 from pgfleet.core.latency import RECENT_S, Answers, Profile, comparison, is_quick, is_slow
 from pgfleet.core.schedule import LONG_S
@@ -140,4 +140,4 @@ def _probes(node: Node[Any]) -> Answers:
 
 
 def _jitter() -> float:
-    return random.random()  # noqa: S311 (a pause, not a secret)
+    return CHANCE.random()

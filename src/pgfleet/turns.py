@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Sequence
 from itertools import cycle
 from typing import Any, TypeVar
 
+from pgfleet.chance import CHANCE
 from pgfleet.core.policy import least_in_flight, weighted_round
 from pgfleet.pool import Pool
 
@@ -15,7 +15,7 @@ C = TypeVar("C")
 
 def turns(pools: Sequence[Pool[C]], weights: Sequence[int], policy: str) -> Iterator[Pool[C]]:
     """The pools in turn, without end, beginning anywhere. Any thread may take the next."""
-    start = random.randrange(len(pools))  # noqa: S311 (a turn, not a secret)
+    start = CHANCE.randrange(len(pools))
     if policy == "least_in_flight":
         starts = cycle([*range(start, len(pools)), *range(start)])
 

@@ -20,6 +20,7 @@ ORGS = 4
 SLACK_S = 1.2
 """Beyond a caller's time: waits for fresh knowledge, half a second each, do not know of his deadline, and two may
 follow each other (seed 1271)."""
+HEDGED_SHARE = 0.3
 WAITED_S = 0.2
 """After a wait like this the primary may have been lost and found meanwhile."""
 THINK_S = (0.0, 0.01, 0.1, 0.5)
@@ -140,10 +141,10 @@ class Caller:
         self.witness.read(seen, promise.since_s, covers_s, promise.own)
 
     async def fetch(self) -> None:
-        """One read of one statement."""
+        """One read of one statement, which may be sent to a second replica when it is late."""
         options = self._options()
         try:
-            await self._fetch(options)
+            await self._fetch(options | {"hedge": self.rng.random() < HEDGED_SHARE})
         except PrimaryUnavailable as error:
             if not options:
                 self.witness.refused(error.message)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from random import Random
 from typing import Any
 
 from pgfleet import NodeSettings, Settings
+from pgfleet.chance import CHANCE
 from pgfleet.testing.simulated.cluster import Cluster
 from pgfleet.testing.simulated.session import Session
 from pgfleet.testing.virtual import VirtualRouter, pass_time, run, settle
@@ -51,13 +51,12 @@ def replay(seed: int, checks: frozenset[Invariant] = ALL) -> History:
 
 @contextmanager
 def _chance(seed: int) -> Iterator[None]:
-    """The board takes turns by `random`."""
-    state = random.getstate()
-    random.seed(seed)
+    """The router's own dice."""
+    CHANCE.seed(seed)
     try:
         yield
     finally:
-        random.setstate(state)
+        CHANCE.seed()
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from pgfleet.core.staleness import PrimaryHistory
 from pgfleet.core.topology import Topology
 from pgfleet.core.watermark import WriteMarks
 from pgfleet.engine import Engine
+from pgfleet.errors import OutcomeUnknown
 from pgfleet.pool import Pool, Pooled
 from pgfleet.testing.simulated.errors import SimulatedError
 from tests.sim.invariants import Invariant as Inv
@@ -75,7 +76,10 @@ def no_drain(patch: pytest.MonkeyPatch) -> None:
 
 def any_primary(patch: pytest.MonkeyPatch) -> None:
     """Whoever takes writes is a primary, on whatever timeline."""
-    patch.setattr(topology, "_timeline", lambda node: 0)
+    patch.setattr(topology, "_is_fenced", lambda *_: False)
+    patch.setattr(
+        topology, "_claims", lambda node, *_: bool(node.observation and node.observation.insert_lsn)
+    )
 
 
 def lost_wakeup(patch: pytest.MonkeyPatch) -> None:
@@ -138,7 +142,7 @@ def writes_again(patch: pytest.MonkeyPatch) -> None:
     async def stubborn(self: Engine[Any], *args: Any) -> str:
         try:
             return await execute(self, *args)
-        except SimulatedError:
+        except (SimulatedError, OutcomeUnknown):
             return await execute(self, *args)
 
     patch.setattr(Engine, "execute", stubborn)

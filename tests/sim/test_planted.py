@@ -8,7 +8,7 @@ from tests.sim.history import replay
 from tests.sim.invariants import ALL, Invariant
 from tests.sim.planted import PLANTED, Plant
 
-MOST_SEEDS = 1000
+MOST_SEEDS = 400
 
 
 def first_found(by: frozenset[Invariant]) -> int | None:

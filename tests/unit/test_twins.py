@@ -238,8 +238,8 @@ steps = st.one_of(
 @given(st.lists(steps, max_size=20))
 def test_both_faces_do_and_say_the_same(story: list[Step]) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pgfleet.board.random.shuffle", lambda sequence: None)
-        patch.setattr("pgfleet.board.random.randrange", lambda count: 0)
+        patch.setattr("pgfleet.chance.CHANCE.shuffle", lambda sequence: None)
+        patch.setattr("pgfleet.chance.CHANCE.randrange", lambda count: 0)
         patch.setattr("pgfleet.lender.BUSY_PAUSE_S", 0.0)
         twins = Twins()
         said_to_tasks = run(twins.by_tasks(story))

@@ -6,13 +6,13 @@ for a server next door.
 
 from __future__ import annotations
 
-import random
 import ssl
 from base64 import b64encode
 from collections.abc import Sequence
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from pgfleet.chance import CHANCE
 from pgfleet.core.membership import Found
 from pgfleet.discovery.members import read_cluster
 from pgfleet.errors import DiscoveryError
@@ -36,7 +36,7 @@ class Patroni:
     def __init__(self, address: str, runtime: Runtime) -> None:
         self._runtime = runtime
         self._members = [Member(url.strip()) for url in address.split(",") if url.strip()]
-        random.shuffle(self._members)
+        CHANCE.shuffle(self._members)
 
     async def find(self) -> Sequence[Found]:
         """Every member. Raises DiscoveryError, which names each URL and what it said, when none of them can tell."""
