@@ -7,7 +7,6 @@ from typing import TypeVar
 
 from pgfleet.adapters.session import Password, SessionSettings
 from pgfleet.board import Board, Node
-from pgfleet.bound import Bound
 from pgfleet.core.node import Observation
 from pgfleet.engine import Engine
 from pgfleet.fallback import fallback_size
@@ -15,7 +14,7 @@ from pgfleet.faults import NotPrimary
 from pgfleet.follow import Discovered, FleetFile, Follower, Source, is_in_file
 from pgfleet.members import Members
 from pgfleet.monitor import Monitor, observe
-from pgfleet.pool import Pool, PoolClosed, PoolLimits
+from pgfleet.pool import Bound, Pool, PoolClosed, PoolLimits
 from pgfleet.pooler import check_same_server
 from pgfleet.ports import Connector, Runtime
 from pgfleet.settings import Dsn, NodeSettings, Settings

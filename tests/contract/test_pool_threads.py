@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 
-from pgfleet.bound import Bound
 from pgfleet.core.failure import Fault
-from pgfleet.pool import MAX_OPENING, Pool, PoolClosed, Pooled, PoolLimits, PoolTimeout
+from pgfleet.pool import MAX_OPENING, Bound, Pool, PoolClosed, Pooled, PoolLimits, PoolTimeout
 from pgfleet.runtimes import ThreadRuntime, drive
 
 THREADS = 12

@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from pgfleet.adapters.session import SessionSettings
-from pgfleet.bound import Bound
 from pgfleet.core.report import PoolStats
-from pgfleet.pool import MAX_OPENING, Pool, PoolClosed, Pooled, PoolLimits, PoolTimeout
+from pgfleet.pool import MAX_OPENING, Bound, Pool, PoolClosed, Pooled, PoolLimits, PoolTimeout
 from tests.fakes import (
     FakeConnection,
     FakeServer,

@@ -16,9 +16,9 @@ from math import inf
 from typing import Any, Generic, TypeVar
 
 from pgfleet.aside import Abandoned, Aside
-from pgfleet.bound import Bound
 from pgfleet.core.latency import Answers
 from pgfleet.core.report import PoolStats
+from pgfleet.pool.bound import Bound
 from pgfleet.ports import Connector, Runtime, Signal
 
 C = TypeVar("C")
