@@ -7,12 +7,16 @@ from typing import Protocol
 from pgfleet.ports import Runtime
 
 
-class Member(Protocol):
-    """What a pool tells its siblings, and does for them."""
+class Sized(Protocol):
+    """What has a size to be compared."""
 
     @property
     def size(self) -> int:
         """Connections open or being opened."""
+
+
+class Member(Sized, Protocol):
+    """What a pool tells its siblings, and does for them."""
 
     def has_idle(self) -> bool:
         """Whether a connection is waiting to be lent."""
@@ -41,15 +45,15 @@ class Bound:
         """Whether a pool may open another connection."""
         return sum(pool.size for pool in self.pools) < self.limit
 
-    def could_make_room(self, asking: Member) -> bool:
+    def could_make_room(self, asking: Sized) -> bool:
         """Whether another pool has an idle connection that `asking` may have closed for its own sake."""
         return any(self._can_spare(pool, asking) for pool in self.pools)
 
-    def make_room(self, asking: Member) -> bool:
+    def make_room(self, asking: Sized) -> bool:
         """Close an idle connection of another pool. Called under the lock."""
         return any(self._can_spare(pool, asking) and pool.evict_one() for pool in self.pools)
 
-    def _can_spare(self, pool: Member, asking: Member) -> bool:
+    def _can_spare(self, pool: Member, asking: Sized) -> bool:
         """Whether `pool` must cede an idle connection: nobody waits for it there, or fewer wait in vain elsewhere.
 
         A pool whose line never ends would starve the others; one that ceded at each turn would open at each turn.

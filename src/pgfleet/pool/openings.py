@@ -1,0 +1,73 @@
+"""The openings of one pool: each fills a place that is reserved, beside a caller who may leave before it ends."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from pgfleet.aside import Abandoned, Aside
+from pgfleet.pool.pooled import Pooled
+from pgfleet.pool.refusals import PoolTimeout
+from pgfleet.ports import Runtime
+
+if TYPE_CHECKING:
+    from pgfleet.pool.pool import Pool
+
+C = TypeVar("C")
+
+LONGEST_OPENING_S = 3600.0
+"""The connector keeps the time that it is given; this is only not for ever."""
+
+
+class Openings(Generic[C]):
+    """Opens connections, and knows who waits for one. What is opened when he has left goes back to the pool."""
+
+    def __init__(self, pool: Pool[C], runtime: Runtime) -> None:
+        self._pool = pool
+        self._runtime = runtime
+        self._begun_s: dict[Aside[Pooled[C]], float] = {}
+
+    def begun_s(self) -> list[float]:
+        """Since when each caller waits."""
+        return list(self._begun_s.values())
+
+    def abandon(self) -> None:
+        """Keep nobody waiting."""
+        for opening in list(self._begun_s):
+            opening.abandon()
+
+    async def open(self, deadline_s: float) -> Pooled[C]:
+        """Open the connection whose place is reserved, beside the caller: nobody waits on a node that is given up."""
+        opening = Aside(self._runtime, partial(self._fill_place, deadline_s), self._pool.give, "open")
+        self._begun_s[opening] = self._runtime.clock()
+        try:
+            return await opening.result(LONGEST_OPENING_S)
+        except Abandoned:
+            raise PoolTimeout("the node is given up") from None
+        finally:
+            del self._begun_s[opening]
+
+    async def _fill_place(self, deadline_s: float) -> Pooled[C]:
+        """Open a connection. Whatever happens, the place is filled or free again."""
+        pooled: Pooled[C] | None = None
+        try:
+            raw = await self._pool.connector.open(self._time_left_s(deadline_s))
+            pooled = await self._admitted(raw)
+        finally:
+            self._pool.opened(pooled)
+        return pooled
+
+    def _time_left_s(self, deadline_s: float) -> float:
+        left_s = deadline_s - self._runtime.clock()
+        if left_s <= 0:
+            raise PoolTimeout("no time is left to open a connection")
+        return left_s
+
+    async def _admitted(self, raw: C) -> Pooled[C]:
+        try:
+            if self._pool.admit:
+                await self._pool.admit(raw)
+        except BaseException:
+            self._pool.connector.drop(raw)
+            raise
+        return Pooled(raw, self._pool, self._runtime.clock())
