@@ -10,10 +10,10 @@ from pgfleet.assembly import Connect
 from pgfleet.core.intent import PLAIN, ReadIntent
 from pgfleet.core.statement import leaves_session_alone
 from pgfleet.engine import Engine
+from pgfleet.engine.transactions import Transaction
 from pgfleet.face import Face
 from pgfleet.pool import Pooled
 from pgfleet.runtimes import TaskRuntime
-from pgfleet.transactions import Transaction
 
 if TYPE_CHECKING:
     import asyncpg

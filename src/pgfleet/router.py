@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from pgfleet.assembly import Connect
 from pgfleet.core.intent import PLAIN, ReadIntent
 from pgfleet.engine import Engine
+from pgfleet.engine.transactions import Transaction
 from pgfleet.face import Face
 from pgfleet.pool import Pooled
 from pgfleet.runtimes import ThreadRuntime, drive
 from pgfleet.settings import Settings
-from pgfleet.transactions import Transaction
 
 if TYPE_CHECKING:
     import psycopg

@@ -109,7 +109,7 @@ async def test_conflicts_with_replay_cost_no_read(face: Face, fleet: LocalFleet)
 async def test_a_read_that_crashes_its_backend_never_reaches_the_primary(
     face: Face, fleet: LocalFleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pgfleet.retries.LOOK_S", 20.0)
+    monkeypatch.setattr("pgfleet.engine.retries.LOOK_S", 20.0)
     killed = []
 
     async def poison(conn: Conn) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgfleet import LeaseTimeout, OutcomeUnknown, PgfleetError, PrimaryUnavailable, ReadTimeout, RouterClosed
-from pgfleet.lender import BUSY_PAUSE_S
+from pgfleet.engine.lender import BUSY_PAUSE_S
 from tests.fakes import (
     FakeAsyncRouter,
     FakeConnection,

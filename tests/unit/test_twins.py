@@ -240,7 +240,7 @@ def test_both_faces_do_and_say_the_same(story: list[Step]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pgfleet.chance.CHANCE.shuffle", lambda sequence: None)
         patch.setattr("pgfleet.chance.CHANCE.randrange", lambda count: 0)
-        patch.setattr("pgfleet.lender.BUSY_PAUSE_S", 0.0)
+        patch.setattr("pgfleet.engine.lender.BUSY_PAUSE_S", 0.0)
         twins = Twins()
         said_to_tasks = run(twins.by_tasks(story))
         said_to_threads = twins.by_threads(story)

@@ -13,15 +13,15 @@ from pgfleet.board import Board
 from pgfleet.core.attempts import NOWHERE, Tried
 from pgfleet.core.intent import ReadIntent
 from pgfleet.core.statement import leaves_session_alone
+from pgfleet.engine.hedging import Elsewhere, Hedging
+from pgfleet.engine.lender import REFRESH_TIMEOUT_S
+from pgfleet.engine.retries import Retries
+from pgfleet.engine.transactions import Transactions
 from pgfleet.errors import ReadTimeout
 from pgfleet.follow import Follower
-from pgfleet.hedging import Elsewhere, Hedging
-from pgfleet.lender import REFRESH_TIMEOUT_S
 from pgfleet.members import Members
 from pgfleet.pool import Pooled
 from pgfleet.ports import Runtime, Watcher
-from pgfleet.retries import Retries
-from pgfleet.transactions import Transactions
 
 C = TypeVar("C")
 T = TypeVar("T")

@@ -8,9 +8,9 @@ from typing import TypeVar
 from pgfleet.board import Node
 from pgfleet.core.failure import Phase
 from pgfleet.core.succession import told_of_writes
+from pgfleet.engine.lender import BUSY_PAUSE_S, Lender
 from pgfleet.errors import PgfleetError, PrimaryUnavailable, SplitBrain
 from pgfleet.faults import NotPrimary, first_line
-from pgfleet.lender import BUSY_PAUSE_S, Lender
 from pgfleet.pool import PoolClosed, Pooled, PoolTimeout
 
 C = TypeVar("C")

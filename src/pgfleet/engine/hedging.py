@@ -12,7 +12,7 @@ from pgfleet.core.failure import Phase
 from pgfleet.core.hedge import BURST, EXTRA_LOAD, StatementClasses, may_hedge
 from pgfleet.core.intent import ReadIntent
 from pgfleet.core.statement import leaves_session_alone
-from pgfleet.lender import CANDIDATE_SLICE_S, Lender
+from pgfleet.engine.lender import CANDIDATE_SLICE_S, Lender
 from pgfleet.pool import Pool, Pooled
 from pgfleet.ports import Race, Runtime
 

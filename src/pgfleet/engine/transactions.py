@@ -9,11 +9,11 @@ from typing import Any, Generic, TypeVar
 
 from pgfleet.core.intent import ReadIntent
 from pgfleet.core.outcome import Moment, Outcome, outcome
+from pgfleet.engine.lender import REFRESH_TIMEOUT_S
+from pgfleet.engine.writer import Writer
 from pgfleet.errors import LeaseTimeout, OutcomeUnknown, PgfleetError, PrimaryUnavailable
 from pgfleet.faults import first_line
-from pgfleet.lender import REFRESH_TIMEOUT_S
 from pgfleet.pool import Pooled
-from pgfleet.writer import Writer
 
 C = TypeVar("C")
 T = TypeVar("T")
