@@ -60,7 +60,8 @@ class StillWatcher:
 
 
 def still(engine: Engine[FakeConnection], world: World, runtime: Runtime) -> Engine[FakeConnection]:
-    engine._watcher = engine._retries._watcher = StillWatcher(engine, world, runtime)
+    watcher = StillWatcher(engine, world, runtime)
+    engine._watcher = engine._retries._watcher = engine._knowledge._watcher = watcher
     return engine
 
 

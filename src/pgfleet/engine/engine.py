@@ -1,30 +1,30 @@
-"""What callers do with connections: transactions and, here, reads that can run again elsewhere.
+"""What the two faces stand on: it puts together what lends and uses connections, and has a beginning and an end.
 
-Each procedure stands here once, for tasks and for threads.
+Each procedure of this house stands once, for tasks and for threads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
-from typing import Any, TypeVar
+from collections.abc import Hashable, Sequence
+from typing import Any, Generic, TypeVar
 
 from pgfleet.board import Board
-from pgfleet.core.attempts import NOWHERE, Tried
-from pgfleet.core.intent import ReadIntent
-from pgfleet.core.statement import leaves_session_alone
-from pgfleet.engine.hedging import Elsewhere, Hedging
-from pgfleet.engine.lender import REFRESH_TIMEOUT_S
+from pgfleet.engine.attempts import Attempts
+from pgfleet.engine.deadline import in_time, late
+from pgfleet.engine.hedging import Hedging
+from pgfleet.engine.knowledge import Knowledge
+from pgfleet.engine.lender import Lender
+from pgfleet.engine.outcomes import Outcomes
 from pgfleet.engine.retries import Retries
+from pgfleet.engine.returns import Returns
+from pgfleet.engine.terms import Terms
 from pgfleet.engine.transactions import Transactions
-from pgfleet.errors import ReadTimeout
+from pgfleet.engine.writer import Writer
 from pgfleet.follow import Follower
 from pgfleet.members import Members
-from pgfleet.pool import Pooled
 from pgfleet.ports import Runtime, Watcher
 
 C = TypeVar("C")
-T = TypeVar("T")
 
 START_TIMEOUT_S = 2.0
 STOP_TIMEOUT_S = 2.0
@@ -32,30 +32,51 @@ ASK_TIMEOUT_S = 2.0
 """The longest that a statement of the monitoring may take."""
 
 
-class Engine(Transactions[C]):
-    """Uses connections, and gives them back whatever happens."""
+class Engine(Generic[C]):
+    """All that a face can do with connections."""
 
     def __init__(
         self, board: Board[C], watcher: Watcher, runtime: Runtime, members: Members[C], follower: Follower
     ) -> None:
-        super().__init__(board, watcher, runtime)
+        self.board = board
         self.members = members
+        self._watcher = watcher
+        self._runtime = runtime
         self._follower = follower
+        self._clock = runtime.clock
+        self._terms = terms = Terms(board.settings.connection_timeout_s, runtime.clock)
+        self._knowledge = knowledge = Knowledge(board, watcher, runtime)
+        returns = Returns(board, knowledge, runtime)
+        lender = Lender(board, knowledge, returns, terms, runtime)
         self._retries = Retries(board, watcher, runtime)
-        self._hedging = Hedging(self, runtime)
+        self._hedging = Hedging(lender, returns, knowledge, runtime)
+        attempts = Attempts(lender, returns, self._retries, self._hedging, terms, runtime)
+        writer = Writer(board, knowledge, returns, terms, runtime)
+        outcomes = Outcomes(board, knowledge, returns)
+        self._transactions = Transactions(board, lender, writer, returns, outcomes, terms, runtime)
+        # Bound here, so that the hot path passes through nothing.
+        self.take, self.borrow, self.give_back = lender.take, lender.borrow, returns.give_back
+        self.lease_deadline_s = terms.lease_deadline_s
+        self.fetch, self.run_read = attempts.fetch, attempts.run_read
+        self.open_read, self.end_read = self._transactions.open_read, self._transactions.end_read
+        self.open_write, self.end_write = self._transactions.open_write, self._transactions.end_write
+
+    async def execute(self, sql: str, args: Sequence[Any], timeout_s: float | None, org_id: Hashable) -> str:
+        """One statement on the primary, never sent twice; the server's command tag."""
+        return await self._transactions.execute(sql, args, timeout_s, org_id)
 
     # life
 
     async def start(self) -> None:
         """Learn which nodes there are, and begin to watch them. Returns when each was looked at, or after 2 s."""
-        self._open = True
+        self._terms.is_open = True
         deadline_s = self._clock() + START_TIMEOUT_S
         await self._follower.start(START_TIMEOUT_S / 2)
         await self._watcher.start(max(0.0, deadline_s - self._clock()))
 
     async def stop(self) -> None:
         """End the watches and the idle connections. Leases that are out end when they come back."""
-        self._open = False
+        self._terms.is_open = False
         self._follower.stop()
         self.members.stop()
         self._watcher.stop()
@@ -63,111 +84,6 @@ class Engine(Transactions[C]):
             for pool in node.pools:
                 await pool.close()
         await self._runtime.close(STOP_TIMEOUT_S)
-
-    # one statement, or one function, that can run again elsewhere
-
-    async def fetch(
-        self,
-        sql: str,
-        args: Sequence[Any],
-        intent: ReadIntent,
-        timeout_s: float | None,
-        hedge: bool | None = False,
-    ) -> list[Any]:
-        """The rows of one read. It runs on another node when the one it was sent to fails; `hedge`: or is late."""
-        clean = leaves_session_alone(sql)
-        take = self._hedging.take if hedge else self.take
-        pooled = take(intent) if timeout_s is None or hedge else None
-        if pooled is None or timeout_s is not None:
-            work = self._fetch(sql, args, intent, hedge)
-            return await self._attempts(work, intent, timeout_s, clean, first=pooled)
-        pooled.replayable = True
-        try:
-            if hedge:
-                rows = await self._hedging.fetch(sql, args, intent, pooled)
-                if isinstance(rows, Elsewhere):
-                    answer: list[Any] = rows.rows
-                    return answer
-            else:
-                rows = await pooled.pool.connector.fetch(pooled.raw, sql, args)
-                pooled.pool.answers.add(self._clock() - pooled.lent_s)
-        except BaseException as error:
-            tried = await self._after_failure(pooled, error, NOWHERE)
-        else:
-            await self.done(pooled, clean)
-            return rows
-        return await self._attempts(self._fetch(sql, args, intent, hedge), intent, None, clean, tried)
-
-    def _fetch(
-        self, sql: str, args: Sequence[Any], intent: ReadIntent, hedge: bool | None
-    ) -> Callable[[Pooled[C]], Awaitable[Any]]:
-        if hedge:
-            return partial(self._hedging.fetch, sql, args, intent)
-        return partial(self._send, sql, args)
-
-    async def _send(self, sql: str, args: Sequence[Any], pooled: Pooled[C]) -> list[Any]:
-        rows = await pooled.pool.connector.fetch(pooled.raw, sql, args)
-        pooled.pool.answers.add(self._clock() - pooled.lent_s)
-        return rows
-
-    async def run_read(
-        self, work: Callable[[C], Awaitable[T]], intent: ReadIntent, timeout_s: float | None
-    ) -> T:
-        """What `work(conn)` returns. It runs again on another node when the first fails under it."""
-
-        async def run(pooled: Pooled[C]) -> T:
-            return await work(pooled.raw)
-
-        return await self._attempts(run, intent, timeout_s, False)
-
-    async def _attempts(
-        self,
-        work: Callable[[Pooled[C]], Awaitable[T]],
-        intent: ReadIntent,
-        timeout_s: float | None,
-        clean: bool,
-        tried: Tried = NOWHERE,
-        first: Pooled[C] | None = None,
-    ) -> T:
-        """Run `work` on one node after another until one does not fail. Each node is tried once."""
-        deadline_s = None if timeout_s is None else self._clock() + timeout_s
-        while True:
-            lease_s = self.lease_deadline_s(timeout_s, deadline_s)
-            pooled, first = first or await self.borrow(intent, lease_s, tried.nodes), None
-            pooled.replayable = True
-            try:
-                result = await self._in_time(work(pooled), pooled, deadline_s)
-            except BaseException as error:
-                tried = await self._after_failure(pooled, error, tried, timeout_s)
-            else:
-                if isinstance(result, Elsewhere):
-                    rows: T = result.rows
-                    return rows
-                await self.done(pooled, clean)
-                return result
-
-    async def _after_failure(
-        self, pooled: Pooled[C], error: BaseException, tried: Tried, timeout_s: float | None = None
-    ) -> Tried:
-        """Take the connection back. Returns where it was tried when the read may run elsewhere; else raises `error`."""
-        pooled.replayable = False
-        consequence = await self.give_back(pooled, error)
-        if pooled.timed_out and isinstance(error, Exception):
-            raise self._late(pooled, timeout_s) from None
-        if not consequence.retry_elsewhere:
-            raise error
-        lost = consequence.drop_connection and not pooled.severed
-        tried = tried.after(self.node_of(pooled).name, lost)
-        if refusal := await self._retries.refusal(tried):
-            error.add_note(f"pgfleet: this read was not sent once more: {refusal}")
-            raise error
-        return tried
-
-    def _late(self, pooled: Pooled[C], timeout_s: float | None) -> ReadTimeout:
-        return ReadTimeout(
-            f"the read did not finish within {timeout_s} s on {self.node_of(pooled).name}",
-            "Give it a longer timeout_s, or find out why it is slow there (pg_stat_activity).",
-        )
 
     # for those who watch
 
@@ -177,22 +93,22 @@ class Engine(Transactions[C]):
         nodes = self.board.topology.nodes
         old = [n.name for n in nodes if n.observation is None or n.observation.answered_s < since_s]
         if old:
-            await self._watcher.refresh(tuple(old), REFRESH_TIMEOUT_S)
+            await self._knowledge.refresh(old)
 
     async def fetch_from(self, name: str, sql: str, timeout_s: float = ASK_TIMEOUT_S) -> list[Any]:
         """The rows of a statement on this very node, for monitoring.
 
         Raises ReadTimeout after `timeout_s`, what the driver raises, and KeyError.
         """
-        self._check_open()
+        self._terms.check_open()
         pool, deadline_s = self.board.nodes[name].reads, self._clock() + timeout_s
         pooled = await pool.acquire(deadline_s)
         try:
-            rows = await self._in_time(pool.connector.fetch(pooled.raw, sql, ()), pooled, deadline_s)
+            rows = await in_time(pool.connector.fetch(pooled.raw, sql, ()), pooled, deadline_s, self._runtime)
         except BaseException as error:
             await self.give_back(pooled, error)
             if pooled.timed_out and isinstance(error, Exception):
-                raise self._late(pooled, timeout_s) from None
+                raise late(name, timeout_s) from None
             raise
         await self.give_back(pooled)
         return rows

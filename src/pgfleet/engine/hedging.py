@@ -12,7 +12,9 @@ from pgfleet.core.failure import Phase
 from pgfleet.core.hedge import BURST, EXTRA_LOAD, StatementClasses, may_hedge
 from pgfleet.core.intent import ReadIntent
 from pgfleet.core.statement import leaves_session_alone
+from pgfleet.engine.knowledge import Knowledge
 from pgfleet.engine.lender import CANDIDATE_SLICE_S, Lender
+from pgfleet.engine.returns import Returns
 from pgfleet.pool import Pool, Pooled
 from pgfleet.ports import Race, Runtime
 
@@ -38,8 +40,12 @@ class Elsewhere(NamedTuple):
 class Hedging(Generic[C]):
     """What all hedged reads of a router share: how long each statement takes, and how many more may be sent."""
 
-    def __init__(self, lender: Lender[C], runtime: Runtime) -> None:
+    def __init__(
+        self, lender: Lender[C], returns: Returns[C], knowledge: Knowledge, runtime: Runtime
+    ) -> None:
         self.lender = lender
+        self.returns = returns
+        self.knowledge = knowledge
         self.runtime = runtime
         self._classes = StatementClasses()
         self._budget = Budget(EXTRA_LOAD, BURST)
@@ -68,7 +74,7 @@ class Hedging(Generic[C]):
         try:
             await pool.grow(CANDIDATE_SLICE_S)
         except Exception as error:
-            self.lender.met(self.lender.node_with(pool), error, Phase.CONNECT, "read")
+            self.returns.met(self.returns.node_with(pool), error, Phase.CONNECT, "read")
 
     async def fetch(
         self, sql: str, args: Sequence[Any], intent: ReadIntent, pooled: Pooled[C]
@@ -99,7 +105,7 @@ class Hedging(Generic[C]):
         """The other replica that the read may take now; None: there is none, or the fleet cannot bear it."""
         board = self.lender.board
         names = board.plan(intent).replicas
-        first = self.lender.node_of(pooled).name
+        first = self.returns.node_of(pooled).name
         if first not in names or not may_hedge(len(names), len(board.topology.staying)):
             return None
         others = [board.nodes[name] for name in names if name != first and name in board.nodes]
@@ -119,7 +125,7 @@ class Hedging(Generic[C]):
             if pooled.pool.connector.is_idle(pooled.raw):
                 await pooled.pool.reset_and_give(pooled)
             else:
-                self.lender.abandon(pooled)
+                self.returns.abandon(pooled)
         finally:
             timer.cancel()
 
@@ -133,14 +139,14 @@ class SecondFetch(Generic[C]):
     """The second attempt at one read, if it comes to that."""
 
     __slots__ = (
-        "_args", "_first", "_handed_over", "_hedging", "_intent", "_lender", "_lock", "_lost", "_pooled", "_sql"
+        "_args", "_first", "_handed_over", "_hedging", "_intent", "_lock", "_lost", "_pooled", "_returns", "_sql"
     )  # fmt: skip
 
     def __init__(
         self, hedging: Hedging[C], first: Pooled[C], sql: str, args: Sequence[Any], intent: ReadIntent
     ) -> None:
         self._hedging = hedging
-        self._lender = hedging.lender
+        self._returns = hedging.returns
         self._first = first
         self._sql = sql
         self._args = args
@@ -157,7 +163,9 @@ class SecondFetch(Generic[C]):
         return self._run(node) if node else None
 
     async def _run(self, node: Node[C]) -> list[Any]:
-        pooled = await self._lender.lend_from(node, self._intent, self._hedging.runtime.clock() + PATIENCE_S)
+        pooled = await self._hedging.lender.lend_from(
+            node, self._intent, self._hedging.runtime.clock() + PATIENCE_S
+        )
         if pooled is None:
             raise NoSecond
         self._hold(pooled)
@@ -166,13 +174,13 @@ class SecondFetch(Generic[C]):
         except BaseException as error:
             if not self._let_go():
                 if isinstance(error, Exception):
-                    await self._lender.give_back(pooled, error)
+                    await self._returns.give_back(pooled, error)
                 else:
                     self._hedging.take_back(pooled)
             raise
         pooled.pool.answers.add(self._hedging.runtime.clock() - pooled.lent_s)
         if not self._let_go():
-            await self._lender.done(pooled, leaves_session_alone(self._sql))
+            await self._returns.done(pooled, leaves_session_alone(self._sql))
         return rows
 
     def _hold(self, pooled: Pooled[C]) -> None:
@@ -216,8 +224,8 @@ class SecondFetch(Generic[C]):
     async def end_first(self, error: Exception | None) -> None:
         """The first has lost, and the caller has left its statement. `error`: what it failed with by itself."""
         self._first.replayable = False
-        self._lender.look_at(self._first)
+        self._hedging.knowledge.ask(self._returns.node_of(self._first).name)
         if error is not None:
-            await self._lender.give_back(self._first, error)
+            await self._returns.give_back(self._first, error)
         elif not self._handed_over:
             self._first.pool.discard(self._first)

@@ -1,4 +1,4 @@
-"""Leases with a transaction around them, and what the caller is told when one ends otherwise than it should."""
+"""Leases with a transaction around them."""
 
 from __future__ import annotations
 
@@ -7,26 +7,20 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from pgfleet.board import Board
 from pgfleet.core.intent import ReadIntent
-from pgfleet.core.outcome import Moment, Outcome, outcome
-from pgfleet.engine.lender import REFRESH_TIMEOUT_S
+from pgfleet.core.outcome import Moment
+from pgfleet.engine.deadline import in_time, not_begun
+from pgfleet.engine.lender import Lender
+from pgfleet.engine.outcomes import Outcomes
+from pgfleet.engine.returns import Returns
+from pgfleet.engine.terms import Terms
 from pgfleet.engine.writer import Writer
-from pgfleet.errors import LeaseTimeout, OutcomeUnknown, PgfleetError, PrimaryUnavailable
-from pgfleet.faults import first_line
 from pgfleet.pool import Pooled
+from pgfleet.ports import Runtime
 
 C = TypeVar("C")
 T = TypeVar("T")
-
-TRY_AGAIN = (
-    "It is safe to try again: the next attempt waits for the primary. (In autocommit this is so of the "
-    "statement that failed; what the block did before it is committed.)"
-)
-FIND_OUT = (
-    "Read from the primary before you try again: look for the row by a key of its own, or ask "
-    "pg_xact_status() of the pg_current_xact_id() that you noted. With a unique key and ON CONFLICT DO "
-    "NOTHING it is safe to send again at once."
-)
 
 
 @dataclass(slots=True)
@@ -47,8 +41,26 @@ class Transaction(Generic[C]):
         return Moment.TRANSACTION
 
 
-class Transactions(Writer[C]):
+class Transactions(Generic[C]):
     """Opens and ends transactions, and gives their connections back whatever happens."""
+
+    def __init__(
+        self,
+        board: Board[C],
+        lender: Lender[C],
+        writer: Writer[C],
+        returns: Returns[C],
+        outcomes: Outcomes[C],
+        terms: Terms,
+        runtime: Runtime,
+    ) -> None:
+        self._board = board
+        self._lender = lender
+        self._writer = writer
+        self._returns = returns
+        self._outcomes = outcomes
+        self._terms = terms
+        self._runtime = runtime
 
     # writes
 
@@ -60,11 +72,11 @@ class Transactions(Writer[C]):
         From now until it ends the org counts as writing. Raises LeaseTimeout, PrimaryUnavailable, SplitBrain,
         RouterClosed.
         """
-        mark = None if org_id is None else self.board.begin_write(org_id)
-        deadline_s = self.lease_deadline_s(timeout_s)
+        mark = None if org_id is None else self._board.begin_write(org_id)
+        deadline_s = self._terms.lease_deadline_s(timeout_s)
         try:
             while True:
-                pooled = await self.borrow_primary(deadline_s)
+                pooled = await self._writer.borrow_primary(deadline_s)
                 if lease := await self._begin(pooled, transaction, mark, deadline_s):
                     return lease
         except BaseException:
@@ -107,11 +119,11 @@ class Transactions(Writer[C]):
             return await self._autocommit(pooled, mark)
         try:
             begin = connector.begin(pooled.raw, read_only=False)
-            return Transaction(pooled, await self._in_time(begin, pooled, deadline_s), mark)
+            return Transaction(pooled, await in_time(begin, pooled, deadline_s, self._runtime), mark)
         except BaseException as error:
-            consequence = await self.give_back(pooled, error, "write")
+            consequence = await self._returns.give_back(pooled, error, "write")
             if pooled.timed_out and isinstance(error, Exception):
-                raise self._not_begun(pooled) from None
+                raise not_begun(pooled.pool.owner.name) from None
             if consequence.retry_elsewhere:
                 return None
             raise
@@ -131,92 +143,60 @@ class Transactions(Writer[C]):
     async def _commit(self, lease: Transaction[C]) -> None:
         pooled, connector = lease.pooled, lease.pooled.pool.connector
         if lease.handle is None:
-            await self.give_back(pooled, None, "write")
+            await self._returns.give_back(pooled, None, "write")
             return
         moment = lease.moment
         if await self._is_gone(pooled):
             pooled.pool.discard(pooled)
-            became = outcome(moment, lost=True, refused=False)
-            raise self._told(pooled, became, "the connection was lost before COMMIT was sent")
+            raise self._outcomes.lost_before_commit(pooled, moment)
         try:
             await connector.commit(lease.handle)
         except BaseException as error:
-            await self._explain(lease, error, Moment.COMMIT)
+            await self._outcomes.explain(pooled, error, Moment.COMMIT)
             raise
-        await self.give_back(pooled, None, "write")
+        await self._returns.give_back(pooled, None, "write")
 
     async def _fail(self, lease: Transaction[C], error: BaseException) -> None:
         moment = lease.moment
         try:
             await self._roll_back(lease, error)
         except BaseException as cancelled:
-            await self.give_back(lease.pooled, cancelled, "write")
+            await self._returns.give_back(lease.pooled, cancelled, "write")
             raise
-        await self._explain(lease, error, moment)
-
-    # what became of a write
-
-    async def _explain(self, lease: Transaction[C], error: BaseException, moment: Moment) -> None:
-        """Take the connection back. Raises what became of the write, unless `error` says it already."""
-        pooled = lease.pooled
-        lost = pooled.pool.connector.lost_with(pooled.raw, error)
-        consequence = await self.give_back(pooled, error, "write")
-        refused = not lost and consequence.never_executed and await self._is_no_primary(pooled)
-        became = outcome(moment, lost=lost, refused=refused)
-        if became is not Outcome.FAILED:
-            raise self._told(pooled, became, first_line(error)) from error
-
-    async def _is_no_primary(self, pooled: Pooled[C]) -> bool:
-        """Whether a server that refused to write is a standby; a primary does so in the caller's read-only session."""
-        name = self.node_of(pooled).name
-        await self._watcher.refresh((name,), REFRESH_TIMEOUT_S)
-        return self.board.topology.writer_name != name
-
-    def _told(self, pooled: Pooled[C], became: Outcome, why: str) -> PgfleetError:
-        name = self.node_of(pooled).name
-        if became is Outcome.UNKNOWN:
-            return OutcomeUnknown(f"the write on {name} was committed or not: {why}", FIND_OUT)
-        return PrimaryUnavailable(f"the write on {name} is surely not committed: {why}", TRY_AGAIN)
+        await self._outcomes.explain(lease.pooled, error, moment)
 
     # reads
 
     async def open_read(self, intent: ReadIntent, timeout_s: float | None) -> Transaction[C]:
         """A read inside one REPEATABLE READ READ ONLY transaction."""
-        deadline_s = self.lease_deadline_s(timeout_s)
-        pooled = self.take(intent) or await self.borrow(intent, deadline_s)
+        deadline_s = self._terms.lease_deadline_s(timeout_s)
+        pooled = self._lender.take(intent) or await self._lender.borrow(intent, deadline_s)
         begin = pooled.pool.connector.begin(pooled.raw, read_only=True)
         try:
-            handle = await self._guarded(pooled, self._in_time(begin, pooled, deadline_s))
+            handle = await self._guarded(pooled, in_time(begin, pooled, deadline_s, self._runtime))
         except Exception:
             if pooled.timed_out:
-                raise self._not_begun(pooled) from None
+                raise not_begun(pooled.pool.owner.name) from None
             raise
         return Transaction(pooled, handle)
-
-    def _not_begun(self, pooled: Pooled[C]) -> LeaseTimeout:
-        """BEGIN is part of the lease, and has no more time than that."""
-        return LeaseTimeout(
-            f"{self.node_of(pooled).name} did not begin a transaction in time",
-            "Nothing was sent but BEGIN: it is safe to try again. The server may hang (`pgfleet status`).",
-        )
 
     async def end_read(self, lease: Transaction[C], error: BaseException | None) -> None:
         """End the read's transaction, and take the connection back."""
         if error is None:
             await self._guarded(lease.pooled, lease.pooled.pool.connector.commit(lease.handle))
-            await self.give_back(lease.pooled)
+            await self._returns.give_back(lease.pooled)
             return
         try:
             await self._roll_back(lease, error)
         finally:
-            await self.give_back(lease.pooled, error)
+            await self._returns.give_back(lease.pooled, error)
 
     async def _guarded(self, pooled: Pooled[C], step: Awaitable[T]) -> T:
         """A step of ours on a connection that is lent: it fails with the connection."""
         try:
             return await step
         except BaseException as error:
-            await self.give_back(pooled, error)
+            await self._returns.give_back(pooled, error)
             raise
 
     async def _roll_back(self, lease: Transaction[C], error: BaseException) -> None:
@@ -228,23 +208,6 @@ class Transactions(Writer[C]):
             with suppress(Exception):
                 await lease.pooled.pool.connector.rollback(lease.handle)
 
-    async def _in_time(self, work: Awaitable[T], pooled: Pooled[C], deadline_s: float | None) -> T:
-        """Sever the connection when the caller's time is over: a cancel request could hang on a dead path."""
-        if deadline_s is None:
-            return await work
-
-        def cut() -> None:
-            for attempt in (pooled, pooled.twin):
-                if attempt:
-                    attempt.timed_out = True
-                    attempt.pool.sever(attempt)
-
-        timer = self._runtime.call_later(max(0.0, deadline_s - self._clock()), cut)
-        try:
-            return await work
-        finally:
-            timer.cancel()
-
     def _end_mark(self, mark: int | None) -> None:
         if mark is not None:
-            self.board.end_write(mark)
+            self._board.end_write(mark)

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Generic, TypeVar
 
-from pgfleet.board import Node
+from pgfleet.board import Board, Node
 from pgfleet.core.failure import Phase
-from pgfleet.core.succession import told_of_writes
-from pgfleet.engine.lender import BUSY_PAUSE_S, Lender
-from pgfleet.errors import PgfleetError, PrimaryUnavailable, SplitBrain
+from pgfleet.engine.knowledge import Knowledge
+from pgfleet.engine.lender import BUSY_PAUSE_S
+from pgfleet.engine.refusals import no_connection, nobody_to_write_to
+from pgfleet.engine.returns import Returns
+from pgfleet.engine.terms import Terms
+from pgfleet.errors import PgfleetError
 from pgfleet.faults import NotPrimary, first_line
 from pgfleet.pool import PoolClosed, Pooled, PoolTimeout
+from pgfleet.ports import Runtime
 
 C = TypeVar("C")
 
 CONNECT_SLICE_S = 5.0
 """The longest that the primary may take to connect: it may be gone without a word, and another promoted meanwhile."""
-SAFE = "Nothing was sent, so it is safe to try again. "
 
 
 @dataclass(slots=True)
@@ -34,8 +37,18 @@ class _Wait:
     """What it said, when it lent nothing."""
 
 
-class Writer(Lender[C]):
+class Writer(Generic[C]):
     """Lends connections of whichever node is the primary now."""
+
+    def __init__(
+        self, board: Board[C], knowledge: Knowledge, returns: Returns[C], terms: Terms, runtime: Runtime
+    ) -> None:
+        self.board = board
+        self._knowledge = knowledge
+        self._returns = returns
+        self._terms = terms
+        self._runtime = runtime
+        self._clock = runtime.clock
 
     async def borrow_primary(self, deadline_s: float) -> Pooled[C]:
         """A connection of the primary. While there is none, or it refuses, waits for the next one.
@@ -44,7 +57,7 @@ class Writer(Lender[C]):
         """
         wait = _Wait(self._clock(), deadline_s)
         while True:
-            self._check_open()
+            self._terms.check_open()
             node = self.board.nodes.get(self.board.topology.writer_name or "")
             if node and (pooled := await self._try_writer(node, wait)):
                 return pooled
@@ -56,7 +69,7 @@ class Writer(Lender[C]):
         try:
             pooled = await node.writes.acquire(wait.deadline_s, CONNECT_SLICE_S)
         except PoolClosed:
-            self._check_open()  # else the node was removed meanwhile: another turn finds who takes writes now
+            self._terms.check_open()  # else the node was removed meanwhile: another turn finds who takes writes now
             return None
         except PoolTimeout:
             wait.in_line = self.board.topology.writer_name == node.name
@@ -74,39 +87,24 @@ class Writer(Lender[C]):
         """Note why it lent nothing. What is no word of a server or the network is passed on."""
         wait.error = error
         if isinstance(error, NotPrimary):
-            self._search()
+            self._knowledge.search()
         elif isinstance(error, TimeoutError) and self._clock() >= wait.deadline_s:
-            self._watcher.ask(node.name)  # the caller's patience was short; a probe will tell
-        elif self.met(node, error, Phase.CONNECT, "write") is None:
+            self._knowledge.ask(node.name)  # the caller's patience was short; a probe will tell
+        elif self._returns.met(node, error, Phase.CONNECT, "write") is None:
             raise error
 
     async def _pause(self, wait: _Wait) -> None:
         """Until it makes sense to try again. Raises what is to be told when the time is over."""
         writer, left_s = self.board.topology.writer_name, wait.deadline_s - self._clock()
-        if left_s <= 0 or (writer is None and not await self.await_writer(wait.deadline_s)):
+        if left_s <= 0 or (writer is None and not await self._knowledge.await_writer(wait.deadline_s)):
             raise self._gave_up(wait) from wait.error
         if writer is not None and writer == wait.tried and not wait.in_line:
             await self._runtime.signal().wait(min(left_s, BUSY_PAUSE_S))
 
-    # when it cannot be done
-
     def _gave_up(self, wait: _Wait) -> PgfleetError:
         if wait.in_line:
-            return self._no_connection()
-        waited_s = self._clock() - wait.began_s
-        topology = self.board.topology
-        told = "; ".join((*told_of_writes(topology), *self._refusal(wait)))
-        if topology.is_split:
-            return SplitBrain(
-                f"two servers claim to be the primary (waited {waited_s:.1f} s): {told}",
-                SAFE + "Stop one of them, or make it a standby of the other (pg_rewind): writes go on then.",
-            )
-        return PrimaryUnavailable(
-            f"no primary takes connections (waited {waited_s:.1f} s): {told}",
-            SAFE
-            + "If it stays away, check DATABASE_URL and that its server runs; `pgfleet explain` shows what "
-            "is known of every node.",
-        )
+            return no_connection(self.board)
+        return nobody_to_write_to(self.board, self._clock() - wait.began_s, self._refusal(wait))
 
     def _refusal(self, wait: _Wait) -> list[str]:
         """What a node said that is a primary, as far as is known, and lent nothing all the same."""

@@ -1,0 +1,102 @@
+"""How callers wait for fresher knowledge: of the replicas to read from, and of who is the primary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from pgfleet.board import Board
+from pgfleet.core.intent import ReadIntent
+from pgfleet.core.node import UNPROVEN, Reason
+from pgfleet.core.plan import Plan, lag_s
+from pgfleet.core.succession import is_hopeless
+from pgfleet.ports import Runtime, Watcher
+
+REFRESH_TIMEOUT_S = 0.5
+"""The longest that a read waits for fresher knowledge before it goes to the primary."""
+LOOK_S = 0.05
+"""The longest that the answers of some replicas wait for that of another, which may be silent."""
+FIRST_PAUSE_S = 0.005
+"""Between the first two looks at a replica that is about to catch up; then twice as long each time."""
+
+_BEHIND = (Reason.STALE, Reason.STALENESS_UNKNOWN)
+
+
+class Knowledge:
+    """What is believed of the nodes, brought up to date as a caller needs it."""
+
+    def __init__(self, board: Board[Any], watcher: Watcher, runtime: Runtime) -> None:
+        self._board = board
+        self._watcher = watcher
+        self._runtime = runtime
+
+    def ask(self, name: str) -> None:
+        """Have this node looked at. Nobody waits for it."""
+        self._watcher.ask(name)
+
+    def _ask_all(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._watcher.ask(name)
+
+    async def refresh(self, names: Iterable[str]) -> None:
+        """Have these nodes looked at, and wait for their answers, at most half a second."""
+        await self._watcher.refresh(tuple(names), REFRESH_TIMEOUT_S)
+
+    # of the replicas
+
+    async def plan(self, intent: ReadIntent) -> Plan:
+        """The plan of this read. When nobody qualifies but for want of fresher knowledge, that is asked for first."""
+        plan = self._board.plan(intent)
+        if self._runtime.clock() >= plan.refresh_at_s:
+            self._ask_all(plan.replicas)
+        if not intent.prefer_replica or plan.replicas or not self._would_help(plan, intent):
+            return plan
+        return await self._fresh_plan(intent, plan)
+
+    def _would_help(self, plan: Plan, intent: ReadIntent) -> bool:
+        return intent.not_before_s is None and any(reason in UNPROVEN for _, reason in plan.left_out)
+
+    async def _fresh_plan(self, intent: ReadIntent, plan: Plan) -> Plan:
+        """Sample the primary once, then the replicas until one of them covers that sample, for a short while."""
+        deadline_s = self._runtime.clock() + REFRESH_TIMEOUT_S
+        pause_s = FIRST_PAUSE_S
+        if plan.primary:
+            await self.refresh((plan.primary,))
+        replicas = tuple(name for name, reason in plan.left_out if reason in UNPROVEN)
+        while not plan.replicas and replicas and (left_s := deadline_s - self._runtime.clock()) > 0:
+            await self._watcher.refresh(replicas, min(left_s, LOOK_S))
+            plan = self._board.plan(intent)
+            if plan.replicas or not self._would_help(plan, intent) or not self._may_catch_up(plan):
+                break
+            await self._runtime.signal().wait(pause_s)
+            pause_s *= 2
+        return plan
+
+    def _may_catch_up(self, plan: Plan) -> bool:
+        """Whether some replica is only stale, and so little that it may qualify while a read waits."""
+        topology = self._board.topology
+        behind = {name for name, reason in plan.left_out if reason in _BEHIND}
+        lags = [lag_s(topology, node) for node in topology.nodes if node.name in behind]
+        return any(lag is None or lag < REFRESH_TIMEOUT_S for lag in lags)
+
+    # of the primary
+
+    async def await_writer(self, deadline_s: float) -> bool:
+        """Wait for a primary that takes writes, with all nodes asked in a hurry; False when none came in time."""
+        if is_hopeless(self._board.topology):
+            await self.refresh(self._board.nodes)
+            if is_hopeless(self._board.topology):
+                return False
+        self.search()
+        came = self._board.await_writer()
+        try:
+            return await came.wait(max(0.0, deadline_s - self._runtime.clock()))
+        finally:
+            self._board.stop_waiting(came)
+
+    def search(self) -> None:
+        """A write has failed: have all nodes asked, and in a hurry until one of them is the primary."""
+        goes_on = self._board.vacancy.is_searched(self._board.topology)
+        self._board.failed_write()
+        if not goes_on:
+            self._ask_all(tuple(self._board.nodes))
