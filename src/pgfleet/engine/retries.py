@@ -9,6 +9,7 @@ from pgfleet.board import Board
 from pgfleet.core.attempts import Tried, came_back_the_same
 from pgfleet.core.budget import retry_budget
 from pgfleet.core.topology import NodeState
+from pgfleet.engine.allowance import Allowance
 from pgfleet.ports import Runtime, Watcher
 
 LOOK_S = 0.5
@@ -24,22 +25,17 @@ class Retries:
         self._board = board
         self._watcher = watcher
         self._runtime = runtime
-        self._lock = runtime.lock()
         connections = sum(replica.max_connections for replica in board.settings.replicas)
-        self._budget = retry_budget(board.settings.retry_budget, connections)
+        budget = retry_budget(board.settings.retry_budget, connections)
+        self._allowance = Allowance(board, budget, runtime)
 
     async def refusal(self, tried: Tried) -> str | None:
         """Why this read is not sent once more; None: it is."""
         if tried.suspicious and await self._ends_servers(tried.lost):
             return f"its connection ended on {' and on '.join(sorted(tried.lost))}, as if it crashed them"
-        if self._granted():
+        if self._allowance.grant():
             return None
         return f"the retry budget (PGFLEET_RETRY_BUDGET={self._board.settings.retry_budget:g}) is spent"
-
-    def _granted(self) -> bool:
-        sent = sum(node.reads.leases for node in self._board.nodes.values())
-        with self._lock:
-            return self._budget.spend(sent, self._runtime.clock())
 
     async def _ends_servers(self, lost: frozenset[str]) -> bool:
         """Whether one of these servers is down and comes back as after a crashed backend. Waits half a second for it.
