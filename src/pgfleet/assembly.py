@@ -7,17 +7,17 @@ from typing import TypeVar
 
 from pgfleet.adapters.session import Password, SessionSettings
 from pgfleet.board import Board, Node
+from pgfleet.board.fallback import fallback_size
 from pgfleet.core.node import Observation
 from pgfleet.engine import Engine
-from pgfleet.fallback import fallback_size
 from pgfleet.faults import NotPrimary
 from pgfleet.follow import Discovered, FleetFile, Follower, Source, is_in_file
 from pgfleet.members import Members
-from pgfleet.monitor import Monitor, observe
 from pgfleet.pool import Bound, Pool, PoolClosed, PoolLimits
-from pgfleet.pooler import check_same_server
 from pgfleet.ports import Connector, Runtime
 from pgfleet.settings import Dsn, NodeSettings, Settings
+from pgfleet.watch.monitor import Monitor, observe
+from pgfleet.watch.pooler import check_same_server
 
 C = TypeVar("C")
 Connect = Callable[[SessionSettings], Connector[C]]

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgfleet.board import Board, Node
+from pgfleet.board.fallback import AnyPool, Gate
 from pgfleet.core.ejection import TRUSTED, Phase, Standing
 from pgfleet.core.intent import PLAIN, ReadIntent
 from pgfleet.core.node import Reason
 from pgfleet.core.plan import plan_read
-from pgfleet.fallback import AnyPool, Gate
 from pgfleet.pool import Bound, Pool, PoolLimits
 from tests.fakes import FakeConnection, HandClock, fleet_settings, fleet_world
 from tests.unit.core.observations import saw_primary, saw_replica

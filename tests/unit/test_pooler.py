@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pgfleet.faults import first_line, network_fault
-from pgfleet.pooler import LeadsElsewhere, check_same_server
+from pgfleet.watch.pooler import LeadsElsewhere, check_same_server
 from tests.unit.core.observations import saw_replica
 
 SEEN = saw_replica(1.0, 100)

@@ -7,6 +7,7 @@ from math import inf
 from typing import Generic, TypeVar
 
 from pgfleet.board import Board, Node, RoutingTable
+from pgfleet.board.fallback import AnyPool, Place
 from pgfleet.core.failure import Phase, Verdict
 from pgfleet.core.intent import PLAIN, ReadIntent
 from pgfleet.core.plan import Plan
@@ -15,7 +16,6 @@ from pgfleet.engine.refusals import no_connection, no_turn, nobody_to_read_from,
 from pgfleet.engine.returns import Returns
 from pgfleet.engine.terms import Terms
 from pgfleet.errors import PgfleetError
-from pgfleet.fallback import AnyPool, Place
 from pgfleet.pool import PoolClosed, Pooled, PoolTimeout
 from pgfleet.ports import Runtime
 

@@ -11,8 +11,8 @@ from pgfleet.board import Board, Node
 from pgfleet.core.node import Reason
 from pgfleet.core.schedule import attempts_call_for_a_probe
 from pgfleet.core.topology import Trouble
-from pgfleet.judge import Judge
 from pgfleet.ports import Runtime, Timer
+from pgfleet.watch.judge import Judge
 
 C = TypeVar("C")
 logger = logging.getLogger("pgfleet")

@@ -17,9 +17,9 @@ from pgfleet.core.plan import lag_s
 from pgfleet.core.probe import OBSERVE_SQL, read_observation
 from pgfleet.core.schedule import Pace
 from pgfleet.faults import first_line, network_fault, probe_reason
-from pgfleet.pooler import try_pooler
 from pgfleet.ports import Connector, Runtime, Signal
-from pgfleet.sweeper import Sweeper
+from pgfleet.watch.pooler import try_pooler
+from pgfleet.watch.sweeper import Sweeper
 
 C = TypeVar("C")
 logger = logging.getLogger("pgfleet")

@@ -12,6 +12,9 @@ from itertools import chain
 from math import inf
 from typing import Generic, TypeVar
 
+from pgfleet.board.fallback import AnyPool, Fallback, Gate, fallback_size
+from pgfleet.board.turns import queue, turns
+from pgfleet.board.vacancy import Vacancy
 from pgfleet.chance import CHANCE
 from pgfleet.core.ejection import Phase, Standing, returning
 from pgfleet.core.intent import PLAIN, ReadIntent
@@ -21,12 +24,9 @@ from pgfleet.core.node import Observation, Reason
 from pgfleet.core.plan import Plan, plan_read
 from pgfleet.core.topology import NodeState, Topology, Trouble
 from pgfleet.core.watermark import WriteMarks
-from pgfleet.fallback import AnyPool, Fallback, Gate, fallback_size
 from pgfleet.pool import Pool
 from pgfleet.ports import Connector, Runtime, Signal
 from pgfleet.settings import Settings
-from pgfleet.turns import queue, turns
-from pgfleet.vacancy import Vacancy
 
 C = TypeVar("C")
 MIN_PROBES = 3
