@@ -6,83 +6,28 @@ Everything here is decided under one lock and touches no network.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import chain
-from math import inf
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Generic, TypeVar
 
-from pgfleet.board.fallback import AnyPool, Fallback, Gate, fallback_size
-from pgfleet.board.turns import queue, turns
+from pgfleet.board.fallback import AnyPool, Fallback
+from pgfleet.board.node import Node, share_out
+from pgfleet.board.order import in_turn
+from pgfleet.board.table import Tables, no_table
 from pgfleet.board.vacancy import Vacancy
-from pgfleet.chance import CHANCE
 from pgfleet.core.ejection import Phase, Standing, returning
 from pgfleet.core.intent import PLAIN, ReadIntent
-from pgfleet.core.latency import Answers
 from pgfleet.core.membership import Member
 from pgfleet.core.node import Observation, Reason
 from pgfleet.core.plan import Plan, plan_read
 from pgfleet.core.topology import NodeState, Topology, Trouble
 from pgfleet.core.watermark import WriteMarks
-from pgfleet.pool import Pool
-from pgfleet.ports import Connector, Runtime, Signal
+from pgfleet.ports import Runtime, Signal
 from pgfleet.settings import Settings
 
 C = TypeVar("C")
-MIN_PROBES = 3
-"""Probes that say something of a node's speed: they are one statement, the same on every node."""
 ALL_BEGIN_S = 5.0
 """Nodes that are first seen so soon after the start begin together, and none of them with a smaller part."""
 logger = logging.getLogger("pgfleet")
-
-
-@dataclass(slots=True)
-class Node(Generic[C]):
-    """One server as this process uses it: a pool for reads, one for writes, and the way to probe it."""
-
-    name: str
-    reads: Pool[C]
-    writes: Pool[C]
-    prober: Connector[C]
-    pooler: Connector[C] | None = None
-    """The way through the pooler in front of the server, where `prober` passes by one."""
-    shutdowns: int = field(default=0)
-    """Connections ended by an administrator (57P01) since the node was last seen well."""
-    probes: Answers = field(default_factory=lambda: Answers(MIN_PROBES))
-    """How long its probes take."""
-
-    def __post_init__(self) -> None:
-        for pool in self.pools:
-            pool.owner = self
-
-    @property
-    def pools(self) -> tuple[Pool[C], Pool[C]]:
-        """Both pools."""
-        return self.reads, self.writes
-
-
-class RoutingTable:
-    """The answer to a plain read, ready made: `plan`, and `next_pool()` in its turn, until `refresh_at_s`."""
-
-    __slots__ = ("covered_s", "names", "next_pool", "plan", "refresh_at_s")
-
-    def __init__(
-        self, plan: Plan, next_pool: Callable[[], AnyPool], refresh_at_s: float, covered_s: float
-    ) -> None:
-        self.plan = plan
-        self.names = plan.replicas
-        self.next_pool = next_pool
-        self.refresh_at_s = refresh_at_s
-        self.covered_s = covered_s
-        """Every replica of the table has replayed all that was visible at this moment."""
-
-    def satisfies(self, intent: ReadIntent) -> bool:
-        """Whether every node of the table may answer this read."""
-        if intent is PLAIN:
-            return True
-        if not intent.prefer_replica or intent.max_lag_s is not None:
-            return False
-        return intent.not_before_s is None or not self.names or intent.not_before_s < self.covered_s
 
 
 class Board(Generic[C]):
@@ -103,12 +48,12 @@ class Board(Generic[C]):
             settings.use_replicas,
             panic_share=settings.panic_share,
         )
-        self._turns: Iterator[Pool[C]] = iter(())
+        self._tables: Tables[C] = Tables(settings, self.fallback, runtime, self.tell_fallback)
         self._all_begin_until_s = runtime.clock() + ALL_BEGIN_S
         self._fallback_told = False
         self.missed: AnyPool | None = None
         """Whose turn it was when the short way found no idle connection: a hint, it may be another caller's."""
-        self.table = self._no_table(Plan((), None, ()))
+        self.table = no_table(Plan((), None, ()))
         self._publish()
 
     def now_s(self) -> float:
@@ -123,7 +68,7 @@ class Board(Generic[C]):
             nodes = {**self.nodes, **joining}
             self.nodes = {member.name: nodes[member.name] for member in members}
             self.topology = self.topology.become(members)
-            self.table = self._no_table(Plan((), None, ()))  # weights and nodes of the old round are void
+            self.table = no_table(Plan((), None, ()))  # weights and nodes of the old round are void
             self._publish()
 
     def has(self, node: Node[C]) -> bool:
@@ -155,7 +100,7 @@ class Board(Generic[C]):
                 self._drain(name)
             self._fence(newly_fenced, Reason.FENCED)
             if moved:
-                self._share_out()
+                share_out(self.nodes.values(), self.topology.primary_name, self.settings)
             self.nodes[name].shutdowns = 0
             self._publish()
 
@@ -187,7 +132,7 @@ class Board(Generic[C]):
             self.topology = self.topology.accept(system_id)
             for name in self.nodes:
                 self._drain(name)
-            self._share_out()
+            share_out(self.nodes.values(), self.topology.primary_name, self.settings)
             others = [name for name, saw in seen.items() if saw and saw.system_id != system_id]
             self._fence(others, Reason.FOREIGN_CLUSTER)
             self._publish()
@@ -216,7 +161,7 @@ class Board(Generic[C]):
         with self._lock:
             trials = [self.nodes[name].reads for name in names if name in self.table.plan.trials]
             if trials:
-                self.table = self._table(self.table.plan, chain(trials, self._turns).__next__)
+                self.table = self._tables.offering(self.table.plan, trials)
 
     def shut_down(self, name: str) -> int:
         """Count a connection that an administrator ended; how many since the node was last seen well."""
@@ -228,8 +173,7 @@ class Board(Generic[C]):
             return node.shutdowns
 
     def _drain(self, name: str) -> None:
-        for pool in self.nodes[name].pools:
-            pool.drain()
+        self.nodes[name].drain()
 
     def _fence(self, names: Iterable[str], why: Reason) -> None:
         """These were primaries, and are none of ours any more."""
@@ -237,15 +181,6 @@ class Board(Generic[C]):
             logger.warning("%s takes no writes any more: it %s", name, why)
             self._drain(name)
             self.nodes[name].writes.fence()
-
-    def _share_out(self) -> None:
-        """Whichever node is the primary keeps most of its connections for writes; every other lends all to reads."""
-        for name, node in self.nodes.items():
-            limit, reads = node.writes.limits.max_size, node.reads
-            share = fallback_size(self.settings, limit) if name == self.topology.primary_name else limit
-            if share < reads.limits.max_size:
-                reads.drain()
-            reads.resize(share)
 
     # who writes
 
@@ -290,60 +225,16 @@ class Board(Generic[C]):
         return plan_read(self.topology, intent, self.settings.max_lag_s, now_s)
 
     def in_turn(self, plan: Plan, avoid: frozenset[str], first: AnyPool | None) -> Iterator[Node[C]]:
-        """The candidates in the order to try: replicas with a free place, the other replicas, then the primary.
-
-        `first` is whose turn it is among those with a place; among those without, the shortest line comes first.
-        """
-        nodes = self.nodes  # a node of the plan may have been removed from it
-        replicas = [nodes[name] for name in plan.replicas if name not in avoid and name in nodes]
-        trials = [nodes[name].reads for name in plan.trials if name in nodes]
-        CHANCE.shuffle(replicas)
-        yield from sorted(replicas, key=lambda node: queue(node.reads, first, trials))
-        if plan.primary and plan.primary in nodes and plan.primary not in avoid:
-            yield nodes[plan.primary]
+        """The candidates in the order to try. `first` is whose turn it is."""
+        return in_turn(self.nodes, plan, avoid, first)
 
     def _publish(self) -> None:
-        """Make the routing table anew. Replicas that stay the same keep their place in the round."""
+        """Make the routing table anew."""
         self._fill_vacancy()
         plan = plan_read(self.topology, PLAIN, self.settings.max_lag_s, self._runtime.clock())
-        if not plan.replicas:
-            self.table = self._fallback_table(plan)
-            return
-        self._fallback_told = False
-        if (plan.replicas, plan.parts) != (self.table.names, self.table.plan.parts):
-            self._turns = self._round(plan)
-            self.table = self._table(plan, self._turns.__next__)
-        else:
-            self.table = self._table(plan, self.table.next_pool)
-
-    def _table(self, plan: Plan, next_pool: Callable[[], AnyPool]) -> RoutingTable:
-        return RoutingTable(plan, next_pool, plan.refresh_at_s, plan.covered_s)
-
-    def _round(self, plan: Plan) -> Iterator[Pool[C]]:
-        """The turns of those that take turns, without end."""
-        weight_of = {node.name: node.weight for node in self.topology.nodes}
-        parts = [(name, part) for name, part in zip(plan.replicas, plan.parts, strict=True) if part]
-        pools = [self.nodes[name].reads for name, _ in parts]
-        return turns(pools, [weight_of[name] * part for name, part in parts], self.settings.policy)
-
-    def _no_table(self, plan: Plan) -> RoutingTable:
-        def nobody() -> Pool[C]:
-            raise AssertionError("a table that is never fresh is never asked")
-
-        return RoutingTable(plan, nobody, -inf, -inf)
-
-    def _fallback_table(self, plan: Plan) -> RoutingTable:
-        """No replica qualifies: plain reads go to the primary, if there is one."""
-        if plan.primary is None:
-            return self._no_table(plan)
-        reads = self.nodes[plan.primary].reads
-        pool = Gate(reads, self.fallback, self._runtime) if self.fallback.is_capped else reads
-
-        def fall_back() -> AnyPool:
-            self.tell_fallback(plan)
-            return pool
-
-        return RoutingTable(plan, fall_back, inf, inf)
+        if plan.replicas:
+            self._fallback_told = False
+        self.table = self._tables.following(self.table, plan, self.topology, self.nodes)
 
     def tell_fallback(self, plan: Plan) -> None:
         """Say once an outage that reads go to the primary, and why."""

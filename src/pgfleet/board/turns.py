@@ -1,10 +1,10 @@
-"""Whose turn it is: the round of those that take turns, and the order of those who are asked one after the other."""
+"""Whose turn it is: the round of those that take turns."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import cycle
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pgfleet.chance import CHANCE
 from pgfleet.core.policy import least_in_flight, weighted_round
@@ -25,9 +25,3 @@ def turns(pools: Sequence[Pool[C]], weights: Sequence[int], policy: str) -> Iter
         return iter(fewest, None)
     taken = weighted_round(weights)
     return cycle([pools[turn] for turn in taken[start:] + taken[:start]])
-
-
-def queue(pool: Pool[Any], first: object, trials: Sequence[Pool[Any]]) -> tuple[bool, bool, bool, int]:
-    """How long a caller may have to wait there, for sorting. Those on trial come last, but for a read that is due."""
-    untried = pool in trials and pool is not first
-    return untried, not pool.has_room(), pool is not first, pool.in_flight
