@@ -16,7 +16,7 @@ from pgfleet.members import Members
 from pgfleet.pool import Bound, Pool, PoolClosed, PoolLimits
 from pgfleet.ports import Connector, Runtime
 from pgfleet.settings import Dsn, NodeSettings, Settings
-from pgfleet.watch.monitor import Monitor, observe
+from pgfleet.watch import Monitor, observe
 from pgfleet.watch.pooler import check_same_server
 
 C = TypeVar("C")

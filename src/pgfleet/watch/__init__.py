@@ -1,5 +1,6 @@
 """Looks at the nodes, and tells the board. Begin with `monitor.py`."""
 
 from pgfleet.watch.monitor import Monitor
+from pgfleet.watch.watch import observe
 
-__all__ = ["Monitor"]
+__all__ = ["Monitor", "observe"]

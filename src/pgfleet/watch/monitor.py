@@ -1,109 +1,25 @@
-"""Looks at every node: at its pace, and at once when somebody asks. Each node has a connection for it alone.
-
-A probe never shares the pool of the requests, whose connections run out exactly when one wants to know why.
-"""
+"""Looks at every node: at its pace, and at once when somebody asks."""
 
 from __future__ import annotations
 
-import logging
-from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
-from pgfleet.aside import Aside
 from pgfleet.board import Board, Node
 from pgfleet.core.intent import PLAIN
 from pgfleet.core.node import UNPROVEN, Observation, Reason
 from pgfleet.core.plan import lag_s
-from pgfleet.core.probe import OBSERVE_SQL, read_observation
 from pgfleet.core.schedule import Pace
 from pgfleet.faults import first_line, network_fault, probe_reason
-from pgfleet.ports import Connector, Runtime, Signal
+from pgfleet.ports import Runtime, Signal
 from pgfleet.watch.pooler import try_pooler
 from pgfleet.watch.sweeper import Sweeper
+from pgfleet.watch.tender import Tender
+from pgfleet.watch.watch import CONNECT_TIMEOUT_S, Watch
 
 C = TypeVar("C")
-logger = logging.getLogger("pgfleet")
 
-PROBE_TIMEOUT_S = 0.25
-"""A server that lives answers the probe in a millisecond or two. Two misses in a row and the node is out."""
-CONNECT_TIMEOUT_S = 1.0
 CONFIRM_TIMEOUT_S = 0.3
 """To connect for the second of two looks. The first was silent: callers are waiting there meanwhile."""
-TEND_INTERVAL_S = 1.0
-
-
-async def observe(connector: Connector[C], conn: C, runtime: Runtime) -> Observation:
-    """Ask a server what it is and where it stands."""
-    asked_s = runtime.clock()
-    row = await connector.one_row(conn, OBSERVE_SQL)
-    return read_observation(row, asked_s, runtime.clock())
-
-
-class Watch(Generic[C]):
-    """The watch on one node: its connection, and who waits for its next answer."""
-
-    def __init__(self, node: Node[C], runtime: Runtime) -> None:
-        self.node = node
-        self._runtime = runtime
-        self.ended = False
-        """Take no further look: the node was removed."""
-        self._conn: C | None = None
-        self._lock = runtime.lock()
-        self._askers: list[Signal] = []
-        self._alarm: Signal = runtime.signal()
-
-    def ask(self) -> Signal:
-        """Wake the watch. The signal is set when a probe that was sent after this call has ended."""
-        answered = self._runtime.signal()
-        with self._lock:
-            self._askers.append(answered)
-            self._alarm.set()
-        return answered
-
-    def askers(self) -> list[Signal]:
-        """Those whom the next probe answers. A probe under way serves nobody who came after it was sent."""
-        with self._lock:
-            askers, self._askers = self._askers, []
-            self._alarm = self._runtime.signal()
-            return askers
-
-    async def rest(self, delay_s: float) -> None:
-        """Wait for the next turn, or until somebody asks."""
-        await self._alarm.wait(delay_s)
-
-    async def look(self, connect_s: float) -> Observation:
-        """One probe. Raises what the driver raises; a server that stays silent is cut off and counts as lost."""
-        conn = self._living() or await self._connect(connect_s)
-        self._conn = conn
-        timer = self._runtime.call_later(PROBE_TIMEOUT_S, lambda: self.node.prober.sever(conn))
-        try:
-            return await observe(self.node.prober, conn, self._runtime)
-        except BaseException:
-            self._conn = None
-            self.node.prober.drop(conn)
-            raise
-        finally:
-            timer.cancel()
-
-    async def _connect(self, timeout_s: float) -> C:
-        """A connection in this time, whatever the driver's own patience is: psycopg's among threads is two seconds."""
-        prober = self.node.prober
-        return await Aside(
-            self._runtime, partial(prober.open, CONNECT_TIMEOUT_S), prober.drop, "connect"
-        ).result(timeout_s)
-
-    def _living(self) -> C | None:
-        conn, self._conn = self._conn, None
-        if conn is not None and not self.node.prober.is_idle(conn):
-            self.node.prober.drop(conn)
-            return None
-        return conn
-
-    async def close(self) -> None:
-        """End the connection."""
-        conn, self._conn = self._conn, None
-        if conn is not None:
-            await self.node.prober.close(conn)
 
 
 class Monitor(Generic[C]):
@@ -117,7 +33,7 @@ class Monitor(Generic[C]):
         self._watches = {name: Watch(board.nodes[name], runtime) for name in watched}
         self._sweeper = Sweeper(board, self.ask, runtime)
         self._lock = runtime.lock()
-        self._stop = runtime.signal()
+        self._tender = Tender(board, self._watched, self.ask, runtime)
         self._started = self._stopping = False
 
     async def start(self, timeout_s: float) -> None:
@@ -130,7 +46,7 @@ class Monitor(Generic[C]):
         deadline_s = self._runtime.clock() + timeout_s
         await self._all_set(first_looks, timeout_s)
         await self.refresh(self._unproven(), deadline_s - self._runtime.clock())
-        self._runtime.spawn(self._tend(), "tend")
+        self._tender.start()
         self._sweeper.start()
 
     def begin(self, node: Node[C]) -> None:
@@ -167,10 +83,13 @@ class Monitor(Generic[C]):
     def stop(self) -> None:
         """Let every watch end after the look it is taking."""
         self._stopping = True
-        self._stop.set()
+        self._tender.stop()
         self._sweeper.stop()
         for watch in self._watches.values():
             watch.ask()
+
+    def _watched(self) -> list[Node[C]]:
+        return [watch.node for watch in self._watches.values()]
 
     async def _all_set(self, signals: list[Signal], timeout_s: float) -> None:
         deadline_s = self._runtime.clock() + timeout_s
@@ -230,28 +149,3 @@ class Monitor(Generic[C]):
             return
         self._board.fail(node.name, reason, first_line(error))
         self._board.give_up(node.name)
-
-    # the pools
-
-    async def _tend(self) -> None:
-        while not self._stopping:
-            for watch in self._watches.values():
-                await self._tend_node(watch.node)
-            await self._stop.wait(TEND_INTERVAL_S)
-
-    async def _tend_node(self, node: Node[C]) -> None:
-        for pool in node.pools:
-            await pool.tend(self._runtime.clock())
-            if self._wants_connections(node, pool):
-                try:
-                    await pool.fill(CONNECT_TIMEOUT_S)
-                except Exception as error:
-                    logger.debug("%s: cannot fill its pool: %s", node.name, first_line(error))
-                    self.ask(node.name)
-
-    def _wants_connections(self, node: Node[C], pool: Any) -> bool:
-        state = self._board.state(node)
-        if state.trouble or state.draining or state.observation is None:
-            return False
-        writable = node.name == self._board.topology.writer_name
-        return writable if pool is node.writes else True

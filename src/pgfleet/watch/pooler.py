@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TypeVar
 
 from pgfleet.core.node import Observation
-from pgfleet.core.probe import OBSERVE_SQL, read_observation
 from pgfleet.ports import Connector, Runtime
+from pgfleet.watch.watch import observe
 
 C = TypeVar("C")
 
@@ -30,8 +30,8 @@ async def try_pooler(
     conn = await connector.open(timeout_s)
     timer = runtime.call_later(timeout_s, lambda: connector.sever(conn))
     try:
-        row = await connector.one_row(conn, OBSERVE_SQL)
+        through = await observe(connector, conn, runtime)
     finally:
         timer.cancel()
         connector.drop(conn)
-    check_same_server(probed, read_observation(row, probed.asked_s, probed.asked_s))
+    check_same_server(probed, through)
