@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pgfleet.monitor import observe
+from pgfleet.watch import observe
 from tests.fakes import VirtualRuntime, fleet_world, in_virtual_time
 from tests.fakes import dsn as dsn_of
 
