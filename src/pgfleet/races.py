@@ -32,18 +32,22 @@ class TaskRaces:
         """Run a coroutine as a task."""
         self._loop = loop
         self._armed: deque[TaskRace[Any]] = deque()
-        self._is_due = False
+        self._timer: asyncio.TimerHandle | None = None
 
     def arm(self, race: TaskRace[Any], delay_s: float) -> None:
         """Begin the second when the first takes longer than this."""
         race.due_s = self._loop.time() + delay_s
         self._armed.append(race)
-        if not self._is_due:
-            self._is_due = True
-            self._loop.call_later(delay_s, self._sweep)
+        if self._timer is None or race.due_s < self._timer.when() - SWEEP_S:
+            self._sweep_in(delay_s)
+
+    def _sweep_in(self, delay_s: float) -> None:
+        if self._timer:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(delay_s, self._sweep)
 
     def _sweep(self) -> None:
-        now_s = self._loop.time()
+        now_s, self._timer = self._loop.time(), None
         armed, self._armed = self._armed, deque()
         for race in armed:
             if race.is_over:
@@ -52,10 +56,9 @@ class TaskRaces:
                 race.begin_second()
             else:
                 self._armed.append(race)
-        self._is_due = bool(self._armed)
-        if self._is_due:
+        if self._armed:
             next_s = min(race.due_s for race in self._armed) - now_s
-            self._loop.call_later(max(SWEEP_S, next_s), self._sweep)
+            self._sweep_in(max(SWEEP_S, next_s))
 
 
 class Cancelled:

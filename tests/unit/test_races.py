@@ -89,6 +89,22 @@ async def test_a_late_first_is_beaten_and_ended() -> None:
 
 
 @in_virtual_time
+async def test_a_short_delay_does_not_wait_for_a_long_one_that_was_armed_before() -> None:
+    races = VirtualRuntime()
+    slow = asyncio.ensure_future(_wait_for(races.race(Attempt(20.0, "slow").run(), 5.0, Second(None))))
+    await settle()
+    began_s = now_s()
+    quick = races.race(Attempt(10.0, "first").run(), DELAY_S, Second(Attempt(0.005, "second")))
+    assert await quick == "second"
+    assert now_s() - began_s == pytest.approx(DELAY_S + 0.005, abs=0.002)
+    assert await slow == "slow"
+
+
+async def _wait_for(run: Race[str]) -> str:
+    return await run
+
+
+@in_virtual_time
 async def test_a_first_that_comes_after_all_ends_the_second() -> None:
     first, second = Attempt(0.02, "first"), Attempt(10.0, "second")
     run, _ = race(first, second)
