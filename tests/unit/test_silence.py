@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pgfleet.core.node import Reason
 from tests.fakes import (
     FakeAsyncRouter,
     FakeConnection,
@@ -144,7 +145,7 @@ async def test_a_block_on_a_node_that_stays_out_is_cut_in_the_end_and_a_write_is
             ends[name] = now_s() - frozen_s
 
         for server in router.world.servers.values():
-            server.takes_s[CLEAN] = 1.0
+            server.takes_s[CLEAN] = 10.0
         uses = [asyncio.ensure_future(hang(router.read(), "read"))]
         uses.append(asyncio.ensure_future(hang(router.write(), "write")))
         await pass_time(0.5)
@@ -159,6 +160,74 @@ async def test_a_block_on_a_node_that_stays_out_is_cut_in_the_end_and_a_write_is
         for use in uses:
             use.cancel()
         await asyncio.gather(*uses, return_exceptions=True)
+
+
+@in_virtual_time
+async def test_a_read_whose_rows_are_there_does_not_wait_for_a_frozen_nodes_cleaning() -> None:
+    async with fleet(1) as router:
+        server = router.world["replica-1"]
+
+        def freeze() -> list[tuple[str]]:
+            server.silent = True
+            return [("replica-1",)]
+
+        server.answers["call f()"] = freeze
+        began_s = now_s()
+        assert await router.fetch("call f()") == [("replica-1",)]
+        assert now_s() - began_s <= 1.0
+        server.silent = False
+        await pass_time(1.0)
+
+
+@in_virtual_time
+async def test_a_block_on_a_condemned_connection_ends_at_once() -> None:
+    async with fleet(1) as router:
+        server = router.world["replica-1"]
+        async with router.read() as conn:
+            await router.world.connector(dsn(conn.server.name)).fetch(conn, "call f()", ())
+            server.silent = True
+            router.engine.board.fail("replica-1", Reason.UNREACHABLE, "told")
+            left_s = now_s()
+        assert now_s() == left_s
+        server.silent = False
+        await pass_time(1.0)
+
+
+@in_virtual_time
+@pytest.mark.parametrize("caught", [False, True])
+async def test_a_cut_of_ours_that_is_noticed_late_says_nothing_of_a_node_that_is_well_again(
+    caught: bool,
+) -> None:
+    async with fleet(1) as router:
+        server = router.world["replica-1"]
+        with contextlib.suppress(FakeError):
+            async with router.read() as conn:
+                server.silent = True
+                router.engine._watcher.ask("replica-1")
+                await pass_time(4.5)
+                assert not conn.alive, "it was cut after three seconds"
+                server.silent = False
+                await pass_time(1.5)
+                assert router.is_healthy("replica-1")
+                with contextlib.suppress(FakeError) if caught else contextlib.nullcontext():
+                    await router.world.connector(dsn(conn.server.name)).fetch(conn, "call f()", ())
+        assert router.is_healthy("replica-1")
+
+
+@in_virtual_time
+async def test_a_read_that_makes_nothing_of_its_end_does_not_accuse_the_node() -> None:
+    """Its time was over, and `fn` kept that to itself: the connection is cut, and cannot be cleaned."""
+    async with fleet(1) as router:
+        server = router.world["replica-1"]
+        server.takes_s[SLEEP] = 5.0
+
+        async def answer(conn: FakeConnection) -> str:
+            with contextlib.suppress(FakeError):
+                await router.world.connector(dsn(conn.server.name)).fetch(conn, SLEEP, ())
+            return "no answer"
+
+        assert await router.run_read(answer, timeout_s=0.2) == "no answer"
+        assert router.is_healthy("replica-1")
 
 
 @in_virtual_time

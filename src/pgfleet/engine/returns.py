@@ -78,14 +78,15 @@ class Returns(Generic[C]):
 
     def _judge(self, pooled: Pooled[C], error: Exception, lease: Lease) -> Consequence:
         """What follows from an error under a lease. What is no driver's error is the caller's own."""
-        ours = pooled.timed_out or pooled.fenced
+        fault, ours = pooled.pool.connector.fault(error), pooled.timed_out or pooled.fenced
+        if pooled.severed and not ours and fault and fault.lost:
+            return CONSEQUENCES[Verdict.CONNECTION_LOST]  # cut by us long since, maybe, and the node well again
         verdict = self.met(self.node_of(pooled), error, Phase.STATEMENT, lease, ours=ours)
         if verdict is None:
             return _KEEP
         if verdict is Verdict.READ_ONLY:
             error.add_note(READ_ONLY_NOTE)
         consequence = CONSEQUENCES[verdict]
-        fault = pooled.pool.connector.fault(error)
         return replace(consequence, drop_connection=True) if fault and fault.lost else consequence
 
     def met(

@@ -114,15 +114,19 @@ class Pool(Stock[C]):
     async def reset_and_give(self, pooled: Pooled[C]) -> Exception | None:
         """Clean a connection and take it back; return what went wrong.
 
-        A connection whose cleaning fails or is cancelled is dropped, never lent again.
+        A connection whose cleaning fails or is cancelled is dropped, never lent again. One that is condemned is not
+        cleaned first: its node may be silent, and its caller has all that he waited for.
         """
         clean = False
         try:
-            await self.connector.reset(pooled.raw)
-            clean = self._lives(pooled.raw)
+            if not pooled.condemned:
+                pooled.being_cleaned = True
+                await self.connector.reset(pooled.raw)
+                clean = self._lives(pooled.raw)
         except Exception as error:
-            return error
+            return None if pooled.severed else error
         finally:
+            pooled.being_cleaned = False
             if clean:
                 self.give(pooled)
             else:

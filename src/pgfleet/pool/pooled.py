@@ -14,8 +14,8 @@ class Pooled(Generic[C]):
     """One connection of a pool."""
 
     __slots__ = (
-        "condemned", "fenced", "idle_since_s", "lent_s", "opened_s", "pool", "raw", "replayable", "severed",
-        "timed_out", "twin",
+        "being_cleaned", "condemned", "fenced", "idle_since_s", "lent_s", "opened_s", "pool", "raw", "replayable",
+        "severed", "timed_out", "twin",
     )  # fmt: skip
 
     def __init__(self, raw: C, pool: Pool[C], opened_s: float) -> None:
@@ -29,6 +29,8 @@ class Pooled(Generic[C]):
         """To be dropped instead of being lent again."""
         self.replayable = False
         """The statement under way can be run again elsewhere, so it is cut when the node is given up."""
+        self.being_cleaned = False
+        """Nothing of the caller's is under way any more, so it is cut then, too."""
         self.severed = False
         """Cut by us: that it ended says nothing of the statement."""
         self.timed_out = False

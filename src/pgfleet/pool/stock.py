@@ -71,9 +71,9 @@ class Stock(Places, Generic[C]):
             self.sever(pooled)
 
     def sever_replayable(self) -> None:
-        """Cut every statement that can run elsewhere: its node has been given up."""
+        """Cut every statement that can run elsewhere, and every cleaning: its node has been given up."""
         for pooled in list(self._busy):
-            if pooled.replayable:
+            if pooled.replayable or pooled.being_cleaned:
                 self.sever(pooled)
 
     def sever(self, pooled: Pooled[C]) -> None:
