@@ -355,7 +355,9 @@ class FakeConnector:
         return not conn.alive
 
     def lost_with(self, conn: FakeConnection, error: BaseException) -> bool:
-        return isinstance(error, FakeError) and error.fault.lost
+        if not isinstance(error, FakeError) or not error.fault.lost:
+            return False
+        return error.fault.sqlstate is not None or not conn.alive
 
     def may_have_committed(self, transaction: FakeConnection) -> bool:
         return False

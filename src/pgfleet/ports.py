@@ -71,7 +71,7 @@ class Connector(Protocol[C]):
         """Whether the connection is known to be lost, without asking the server. It may be in a transaction."""
 
     def lost_with(self, conn: C, error: BaseException) -> bool:
-        """Whether this is the driver's word that the connection is lost."""
+        """Whether this is the driver's word that this connection is lost, and not another of the caller's."""
 
     def may_have_committed(self, transaction: Any) -> bool:
         """Whether the caller may have ended what `begin` returned by himself, as far as the driver shows."""

@@ -182,6 +182,7 @@ async def test_a_server_killed_in_mid_statement_is_unreachable(make: Make, fleet
     error = await failure_of(connector.fetch(conn, "select pg_sleep(60)", ()))
     killer.join()
     assert verdict(connector, error, Phase.STATEMENT) is Verdict.UNREACHABLE
+    assert connector.lost_with(conn, error)
     refused = await failure_of(connector.open(TIMEOUT_S))
     assert verdict(connector, refused, Phase.CONNECT) is Verdict.UNREACHABLE
     connector.drop(conn)
@@ -248,6 +249,18 @@ async def test_a_connection_that_the_server_ended_is_known_to_be_gone(make: Make
     assert not connector.lost_with(conn, ValueError("the caller's own"))
     assert not connector.may_have_committed(transaction)
     connector.drop(conn)
+
+
+async def test_the_end_of_another_connection_is_none_of_this_one(make: Make, fleet: LocalFleet) -> None:
+    connector = to(fleet, make)
+    conn, other = await connector.open(TIMEOUT_S), await connector.open(TIMEOUT_S)
+    connector.sever(other)
+    error = await failure_of(connector.fetch(other, "select 1", ()))
+    assert connector.lost_with(other, error)
+    assert not connector.lost_with(conn, error)
+    assert [tuple(row) for row in await connector.fetch(conn, "select 1", ())] == [(1,)]
+    connector.drop(conn)
+    connector.drop(other)
 
 
 async def test_an_error_of_the_sql_is_no_lost_connection(make: Make, fleet: LocalFleet) -> None:

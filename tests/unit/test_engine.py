@@ -17,6 +17,7 @@ from pgfleet.engine.lender import BUSY_PAUSE_S
 from tests.fakes import (
     FakeAsyncRouter,
     FakeConnection,
+    FakeError,
     FakeServer,
     World,
     dsn,
@@ -271,6 +272,27 @@ async def test_run_read_runs_again_elsewhere_but_not_after_the_callers_own_error
 
         with pytest.raises(KeyError, match="mine"):
             await router.run_read(wrong)
+
+
+@in_virtual_time
+async def test_a_connection_to_another_database_that_is_lost_in_a_block_is_the_callers_own() -> None:
+    async with fleet(1) as router:
+        another = lost("another database closed the connection")
+
+        async def ask_both(conn: FakeConnection) -> None:
+            raise another
+
+        with pytest.raises(FakeError) as raised:
+            await router.run_read(ask_both)
+        assert raised.value is another
+        for block in (router.read(), router.write(), router.write(transaction=False)):
+            with pytest.raises(FakeError) as raised:
+                async with block:
+                    raise another
+            assert raised.value is another
+        assert router.is_healthy("replica-1")
+        assert router.is_healthy("primary")
+        assert all(server.opened <= 3 for server in router.world.servers.values()), "their connections stay"
 
 
 @in_virtual_time

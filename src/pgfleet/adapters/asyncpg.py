@@ -142,9 +142,15 @@ class AsyncpgConnector:
         return bool(conn.is_closed())
 
     def lost_with(self, conn: Connection, error: BaseException) -> bool:
-        """Of a connection that was lost before the call, asyncpg says so as of any misuse of its interface."""
+        """Of a connection that was lost before the call, asyncpg says so as of any misuse of its interface.
+
+        The end of a connection, without a server's code, may be that of the caller's to another database.
+        """
         fault = self.fault(error)
-        return fault.lost if fault else isinstance(error, asyncpg.InterfaceError) and self.is_gone(conn)
+        if fault is None:
+            return isinstance(error, asyncpg.InterfaceError) and self.is_gone(conn)
+        of_another = isinstance(error, asyncpg.PostgresConnectionError) and not fault.sqlstate
+        return fault.lost and (not of_another or self.is_gone(conn))
 
     def may_have_committed(self, transaction: Any) -> bool:
         """Nobody else has it: what the caller opens inside are savepoints."""

@@ -233,9 +233,9 @@ class _Common:
         return pgconn.status != ConnStatus.OK
 
     def lost_with(self, conn: psycopg.BaseConnection[Any], error: BaseException) -> bool:
-        """The error says all."""
+        """A server's code says all. libpq's own word may be of a connection of the caller's to another database."""
         fault = self.fault(error)
-        return fault is not None and fault.lost
+        return fault is not None and fault.lost and (fault.sqlstate is not None or self.is_gone(conn))
 
     def may_have_committed(self, transaction: Any) -> bool:
         """By `conn.commit()` or by a `conn.transaction()` that began it; a COMMIT in SQL text is not seen."""

@@ -77,8 +77,11 @@ class Returns(Generic[C]):
     # what was met
 
     def _judge(self, pooled: Pooled[C], error: Exception, lease: Lease) -> Consequence:
-        """What follows from an error under a lease. What is no driver's error is the caller's own."""
-        fault, ours = pooled.pool.connector.fault(error), pooled.timed_out or pooled.fenced
+        """What follows from an error under a lease. The caller's own is what is no driver's, or of another database."""
+        connector, ours = pooled.pool.connector, pooled.timed_out or pooled.fenced
+        fault = connector.fault(error)
+        if fault and fault.lost and not connector.lost_with(pooled.raw, error):
+            return _KEEP
         if pooled.severed and not ours and fault and fault.lost:
             return CONSEQUENCES[Verdict.CONNECTION_LOST]  # cut by us long since, maybe, and the node well again
         verdict = self.met(self.node_of(pooled), error, Phase.STATEMENT, lease, ours=ours)
