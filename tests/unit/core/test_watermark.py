@@ -39,7 +39,11 @@ def test_a_later_mark_is_never_replaced_by_an_earlier_one() -> None:
 @settings(max_examples=50, deadline=None)
 @given(steps)
 def test_sharing_a_slot_is_only_ever_too_careful(story: list[tuple[str, object, int]]) -> None:
-    marks, exact, now_s = WriteMarks(3), WriteMarks(1 << 10), 1.0
+    marks, exact, now_s = (
+        WriteMarks(4),
+        WriteMarks(1 << 10),
+        1.0,
+    )  # who share one of the many share one of the few
     opened: list[tuple[int, int]] = []
     for kind, org, which in story:
         now_s += 1.0
