@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pgfleet import LeaseTimeout, Overloaded, ReadTimeout
+from pgfleet import LeaseTimeout, Overloaded, PgfleetError, ReadTimeout
 from pgfleet.core.budget import RETRY_BURST
 from tests.fakes import FakeAsyncRouter, FakeError, in_virtual_time, lost, pass_time, sql_error
 from tests.unit.test_engine import CLEAN, fetched, fleet, served_by, write
@@ -118,6 +118,39 @@ async def test_a_read_that_crashes_its_backend_takes_two_servers_and_no_more() -
         assert "as if it crashed them" in raised.value.__notes__[0]
         assert sum(fetched(router.world).values()) == 2
         assert await served_by(router)
+
+
+@in_virtual_time
+async def test_who_waits_for_word_of_servers_waits_no_longer_than_his_caller() -> None:
+    async with fleet(3) as router:
+        for server in router.world.servers.values():
+            server.answers["q"] = lambda server=server: server.crash() or lost()
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        with pytest.raises(FakeError) as raised:
+            await router.fetch("q", timeout_s=0.2)
+        assert loop.time() - began_s == pytest.approx(0.2)
+        assert "its time is over" in raised.value.__notes__[0]
+        assert sum(fetched(router.world).values()) == 2
+        for server in router.world.servers.values():
+            server.restart()
+        await pass_time(1.0)
+
+
+@in_virtual_time
+async def test_who_waits_for_fresh_knowledge_waits_no_longer_than_his_caller() -> None:
+    async with fleet(2, health_check_interval_s=30.0) as router:
+        await pass_time(5.5)
+        for server in router.world.servers.values():
+            server.silent = True
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        with pytest.raises(PgfleetError):
+            await router.fetch(CLEAN, timeout_s=0.1, max_lag_s=0.05)
+        assert loop.time() - began_s == pytest.approx(0.1)
+        for server in router.world.servers.values():
+            server.silent = False
+        await pass_time(1.0)
 
 
 @in_virtual_time

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from math import inf
 from typing import Any, Generic, TypeVar
 
 from pgfleet.core.attempts import NOWHERE, Tried
@@ -116,7 +117,7 @@ class Attempts(Generic[C]):
             try:
                 result = await in_time(work(pooled), pooled, deadline_s, self._runtime)
             except BaseException as error:
-                tried = await self._after_failure(pooled, error, tried, timeout_s)
+                tried = await self._after_failure(pooled, error, tried, timeout_s, deadline_s)
             else:
                 if isinstance(result, Elsewhere):
                     rows: T = result.rows
@@ -125,7 +126,12 @@ class Attempts(Generic[C]):
                 return result
 
     async def _after_failure(
-        self, pooled: Pooled[C], error: BaseException, tried: Tried, timeout_s: float | None = None
+        self,
+        pooled: Pooled[C],
+        error: BaseException,
+        tried: Tried,
+        timeout_s: float | None = None,
+        deadline_s: float | None = None,
     ) -> Tried:
         """Take the connection back. Returns where it was tried when the read may run elsewhere; else raises `error`."""
         pooled.replayable = False
@@ -136,7 +142,7 @@ class Attempts(Generic[C]):
             raise error
         lost = consequence.drop_connection and not pooled.severed
         tried = tried.after(self._returns.node_of(pooled).name, lost)
-        if refusal := await self._retries.refusal(tried):
+        if refusal := await self._retries.refusal(tried, inf if deadline_s is None else deadline_s):
             error.add_note(f"pgfleet: this read was not sent once more: {refusal}")
             raise error
         return tried

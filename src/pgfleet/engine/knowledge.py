@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import inf
 from typing import Any
 
 from pgfleet.board import Board
@@ -38,37 +39,38 @@ class Knowledge:
         for name in names:
             self._watcher.ask(name)
 
-    async def refresh(self, names: Iterable[str]) -> None:
-        """Have these nodes looked at, and wait for their answers, at most half a second."""
-        await self._watcher.refresh(tuple(names), REFRESH_TIMEOUT_S)
+    async def refresh(self, names: Iterable[str], deadline_s: float = inf) -> None:
+        """Have these nodes looked at, and wait for their answers until `deadline_s`, at most half a second."""
+        left_s = max(0.0, deadline_s - self._runtime.clock())
+        await self._watcher.refresh(tuple(names), min(left_s, REFRESH_TIMEOUT_S))
 
     # of the replicas
 
-    async def plan(self, intent: ReadIntent) -> Plan:
+    async def plan(self, intent: ReadIntent, deadline_s: float) -> Plan:
         """The plan of this read. When nobody qualifies but for want of fresher knowledge, that is asked for first."""
         plan = self._board.plan(intent)
         if self._runtime.clock() >= plan.refresh_at_s:
             self._ask_all(plan.replicas)
         if not intent.prefer_replica or plan.replicas or not self._would_help(plan, intent):
             return plan
-        return await self._fresh_plan(intent, plan)
+        return await self._fresh_plan(intent, plan, deadline_s)
 
     def _would_help(self, plan: Plan, intent: ReadIntent) -> bool:
         return intent.not_before_s is None and any(reason in UNPROVEN for _, reason in plan.left_out)
 
-    async def _fresh_plan(self, intent: ReadIntent, plan: Plan) -> Plan:
+    async def _fresh_plan(self, intent: ReadIntent, plan: Plan, deadline_s: float) -> Plan:
         """Sample the primary once, then the replicas until one of them covers that sample, for a short while."""
-        deadline_s = self._runtime.clock() + REFRESH_TIMEOUT_S
+        deadline_s = min(deadline_s, self._runtime.clock() + REFRESH_TIMEOUT_S)
         pause_s = FIRST_PAUSE_S
         if plan.primary:
-            await self.refresh((plan.primary,))
+            await self.refresh((plan.primary,), deadline_s)
         replicas = tuple(name for name, reason in plan.left_out if reason in UNPROVEN)
         while not plan.replicas and replicas and (left_s := deadline_s - self._runtime.clock()) > 0:
             await self._watcher.refresh(replicas, min(left_s, LOOK_S))
             plan = self._board.plan(intent)
             if plan.replicas or not self._would_help(plan, intent) or not self._may_catch_up(plan):
                 break
-            await self._runtime.signal().wait(pause_s)
+            await self._runtime.signal().wait(max(0.0, min(pause_s, deadline_s - self._runtime.clock())))
             pause_s *= 2
         return plan
 
@@ -84,7 +86,7 @@ class Knowledge:
     async def await_writer(self, deadline_s: float) -> bool:
         """Wait for a primary that takes writes, with all nodes asked in a hurry; False when none came in time."""
         if is_hopeless(self._board.topology):
-            await self.refresh(self._board.nodes)
+            await self.refresh(self._board.nodes, deadline_s)
             if is_hopeless(self._board.topology):
                 return False
         self.search()

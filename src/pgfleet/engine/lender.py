@@ -98,7 +98,7 @@ class Lender(Generic[C]):
         place = Place(self.board.fallback, deadline_s)
         while True:
             self._terms.check_open()
-            plan = await self._knowledge.plan(intent)
+            plan = await self._knowledge.plan(intent, deadline_s)
             round_ = _Round()
             for node in self.board.in_turn(plan, avoid, first):
                 if self.board.fallback.falls(node.name, plan, intent):
@@ -111,7 +111,8 @@ class Lender(Generic[C]):
                 if self._may_do_without(intent) or not await self._knowledge.await_writer(deadline_s):
                     raise self._nobody(round_, plan)
                 continue
-            await self._runtime.signal().wait(min(BUSY_PAUSE_S, round_.pause_s))
+            pause_s = min(BUSY_PAUSE_S, round_.pause_s, deadline_s - self._clock())
+            await self._runtime.signal().wait(max(0.0, pause_s))
 
     async def _fall_back(
         self, primary: Node[C], intent: ReadIntent, deadline_s: float, round_: _Round, place: Place

@@ -29,26 +29,28 @@ class Retries:
         budget = retry_budget(board.settings.retry_budget, connections)
         self._allowance = Allowance(board, budget, runtime)
 
-    async def refusal(self, tried: Tried) -> str | None:
-        """Why this read is not sent once more; None: it is."""
-        if tried.suspicious and await self._ends_servers(tried.lost):
+    async def refusal(self, tried: Tried, deadline_s: float) -> str | None:
+        """Why this read, which has time until `deadline_s`, is not sent once more; None: it is."""
+        if tried.suspicious and await self._ends_servers(tried.lost, deadline_s):
             return f"its connection ended on {' and on '.join(sorted(tried.lost))}, as if it crashed them"
+        if self._runtime.clock() >= deadline_s:
+            return "its time is over"
         if self._allowance.grant():
             return None
         return f"the retry budget (PGFLEET_RETRY_BUDGET={self._board.settings.retry_budget:g}) is spent"
 
-    async def _ends_servers(self, lost: frozenset[str]) -> bool:
+    async def _ends_servers(self, lost: frozenset[str], deadline_s: float) -> bool:
         """Whether one of these servers is down and comes back as after a crashed backend. Waits half a second for it.
 
         When all of them are well at once, the network ended the connections; when none comes back, they are gone.
         """
         before = self._states(lost)
-        until_s = self._runtime.clock() + LOOK_S
+        until_s = min(deadline_s, self._runtime.clock() + LOOK_S)
         for _ in range(2):  # the first look may learn no more than that its own connection was lost too
             await self._look_at(lost, until_s)
         down = {name for name, state in self._states(lost).items() if state.trouble}
         while down and self._runtime.clock() < until_s:
-            await self._runtime.signal().wait(PAUSE_S)
+            await self._runtime.signal().wait(min(PAUSE_S, until_s - self._runtime.clock()))
             await self._look_at(down, until_s)
             now = self._states(down)
             if any(came_back_the_same(before[name].observation, state) for name, state in now.items()):

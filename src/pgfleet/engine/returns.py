@@ -83,7 +83,9 @@ class Returns(Generic[C]):
         if fault and fault.lost and not connector.lost_with(pooled.raw, error):
             return _KEEP
         if pooled.severed and not ours and fault and fault.lost:
-            return CONSEQUENCES[Verdict.CONNECTION_LOST]  # cut by us long since, maybe, and the node well again
+            return CONSEQUENCES[
+                Verdict.CONNECTION_LOST
+            ]  # cut by us long since, maybe, and the node well again
         verdict = self.met(self.node_of(pooled), error, Phase.STATEMENT, lease, ours=ours)
         if verdict is None:
             return _KEEP
