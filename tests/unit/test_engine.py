@@ -739,6 +739,32 @@ async def test_replicas_keep_serving_at_a_long_interval_while_the_primary_writes
                 assert asyncio.get_running_loop().time() - began_s < 0.015, "no read waits for a probe"
 
 
+@in_virtual_time
+async def test_after_a_quiet_spell_a_plain_read_asks_before_it_takes_the_primary() -> None:
+    async with fleet(2, health_check_interval_s=30.0) as router:
+        assert await served_by(router, prefer_replica=False) == "primary", "so a connection is idle there"
+        for second in range(20):
+            await pass_time(1.0)
+            write(router.world, 5000 + second, "replica-1", "replica-2")
+        assert await served_by(router) != "primary"
+        assert await served_by(router) != "primary"
+
+
+@in_virtual_time
+async def test_while_no_replica_is_fresh_enough_plain_reads_take_the_primary_without_asking() -> None:
+    async with fleet(2, health_check_interval_s=30.0) as router:
+        write(router.world, 5000)
+        await pass_time(20.0)
+        assert await served_by(router) == "primary"
+        for server in router.world.servers.values():
+            server.latency_s = 0.01
+        await pass_time(2.0)
+        began_s = asyncio.get_running_loop().time()
+        for _ in range(100):
+            assert await served_by(router) == "primary"
+        assert asyncio.get_running_loop().time() - began_s == pytest.approx(1.0)
+
+
 @pytest.mark.parametrize(("known", "most_s"), [(True, 0.02), (False, 0.1)])
 @in_virtual_time
 async def test_a_strict_read_does_not_wait_for_a_dead_node(known: bool, most_s: float) -> None:

@@ -98,7 +98,7 @@ class Tables(Generic[C]):
             self._tell(plan)
             return pool
 
-        return RoutingTable(plan, fall_back, inf, inf)
+        return RoutingTable(plan, fall_back, plan.refresh_at_s, inf)
 
 
 def _table(plan: Plan, next_pool: Callable[[], AnyPool]) -> RoutingTable:

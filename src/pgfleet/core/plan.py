@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from math import inf
 
 from pgfleet.core.ejection import parts_of
 from pgfleet.core.intent import ReadIntent
-from pgfleet.core.node import Observation, Reason, Role
+from pgfleet.core.node import UNPROVEN, Observation, Reason, Role
 from pgfleet.core.topology import NodeState, Topology
+
+LOOK_AGAIN_S = 1.0
+"""A replica that is not proven fresh is looked at four times a second. Nobody has looked at one of older knowledge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +26,10 @@ class Plan:
     valid_until_s: float = inf
     """When the mere passing of time makes one of `replicas` too stale."""
     refresh_at_s: float = inf
-    """When it is time to ask again, so that the plan does not run out: half of the bound."""
+    """When it is time to ask again, so that the plan does not run out: half of the bound.
+
+    Where there are no replicas: when what keeps one of them out has grown so old that another look may take it away.
+    """
     covered_s: float = -inf
     """Every one of `replicas` has replayed all that was visible at this moment."""
     parts: tuple[int, ...] = ()
@@ -71,7 +77,7 @@ def plan_read(topology: Topology, intent: ReadIntent, max_lag_s: float, now_s: f
         primary=topology.primary_name,
         left_out=tuple((name, reason) for name, reason in reasons.items() if reason),
         valid_until_s=oldest_s + bound_s if runs_out else inf,
-        refresh_at_s=oldest_s + bound_s / 2 if runs_out else inf,
+        refresh_at_s=oldest_s + bound_s / 2 if runs_out else _look_again_at_s(topology, reasons, replicas),
         covered_s=oldest_s,
     )
 
@@ -96,6 +102,13 @@ def _parts(topology: Topology, fit: list[NodeState]) -> dict[str, int | None]:
     standings = [node.standing for node in fit]
     parts = parts_of(standings, len(topology.staying), topology.panic_share)
     return dict(zip((node.name for node in fit), parts, strict=True))
+
+
+def _look_again_at_s(
+    topology: Topology, reasons: Mapping[str, Reason | None], replicas: Collection[str]
+) -> float:
+    unproven = [node.observation for node in topology.nodes if reasons[node.name] in UNPROVEN]
+    return min((seen.answered_s + LOOK_AGAIN_S for seen in unproven if seen and not replicas), default=inf)
 
 
 def _too_stale(covered_s: float | None, intent: ReadIntent, bound_s: float, at_s: float) -> Reason | None:
