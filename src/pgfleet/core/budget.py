@@ -24,11 +24,14 @@ class Budget:
         self._at_s: float | None = None
 
     def spend(self, sent: int, now_s: float) -> bool:
-        """Whether one more may be sent. `sent`: all since the start, with what this budget granted."""
+        """Whether one more may be sent. `sent`: all that was, with what this budget granted.
+
+        Told under one lock with this call. It falls when a node leaves, and takes its count along.
+        """
         requests = sent - self._granted
         passed_s = 0.0 if self._at_s is None else now_s - self._at_s
         earned = self._share * max(0, requests - self._requests) + self._floor_per_s * max(0.0, passed_s)
-        self._requests, self._at_s = max(requests, self._requests), now_s
+        self._requests, self._at_s = requests, now_s
         self._saved = min(self._burst, self._saved + earned)
         if self._saved < 1:
             return False

@@ -20,6 +20,6 @@ class Allowance:
 
     def grant(self) -> bool:
         """Whether one more may be sent now; then it counts."""
-        sent = sum(node.reads.leases for node in self._board.nodes.values())
         with self._lock:
+            sent = sum(node.reads.leases for node in self._board.nodes.values())
             return self._budget.spend(sent, self._clock())

@@ -35,6 +35,13 @@ def test_a_burst_is_there_at_once_and_then_the_share(burst: int) -> None:
     assert all(budget.spend(burst + 2 * (n + 1) + n, 0.0) for n in range(20))
 
 
+def test_a_node_that_leaves_takes_its_reads_along_and_those_that_stay_earn_as_before() -> None:
+    budget = Budget(0.5, burst=1)
+    assert budget.spend(1_000_000, 0.0)
+    assert not budget.spend(1001, 1.0), "nothing came"
+    assert budget.spend(1003, 2.0)
+
+
 def test_conflicts_at_50_of_320_reads_a_second_are_within_the_default() -> None:
     budget = retry_budget(0.2, connections=0)
     granted = [budget.spend(round(320 / 50 * n) + n, n / 50) for n in range(50 * 600)]
