@@ -262,3 +262,26 @@ async def test_a_hedged_read_keeps_the_bound_of_its_caller() -> None:
         slow(router, "replica-1", latency_s=0.2)
         assert await router.fetch(CLEAN, max_lag_s=1.0, hedge=True) == [("replica-1",)]
         assert "replica-2" not in fetched(router.world)
+
+
+@pytest.mark.parametrize("after_s", [0.011, 0.013, 0.018])
+@in_virtual_time
+async def test_a_first_that_met_a_conflict_is_cleaned_beside_the_caller(after_s: float) -> None:
+    """The second has answered after 0.012 s; cancelled or not, nothing is left behind."""
+    async with hedging(2) as router:
+        slow(router, "replica-1", "replica-2", latency_s=0.01)
+        asked: list[str] = []
+        for name in ("replica-1", "replica-2"):
+            router.world[name].answers[CLEAN] = lambda name=name: _conflict_once(asked, name)
+        task = asyncio.ensure_future(router.fetch(CLEAN))
+        await pass_time(after_s)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled() if after_s < 0.012 else task.result() == [(asked[1],)]
+        await pass_time(0.1)
+        assert leases(router) == 0
+
+
+def _conflict_once(asked: list[str], name: str) -> Any:
+    asked.append(name)
+    return sql_error("40001") if len(asked) == 1 else [(name,)]

@@ -90,7 +90,7 @@ class Hedging(Generic[C]):
         race: Race[list[Any]] = self.runtime.race(first, delay_s, second)
         rows = await race
         if race.by_second:
-            await second.end_first(race.first_error)
+            second.end_first(race.first_error)
             return Elsewhere(rows)
         return rows
 
@@ -105,6 +105,13 @@ class Hedging(Generic[C]):
         free = [node for node in others if node.reads.has_room()]
         node = min(free, key=lambda other: other.reads.in_flight, default=None)
         return node if node and self._extra.grant() else None
+
+    def give_back(self, pooled: Pooled[C], error: Exception) -> None:
+        """Take the connection of a first back that has failed by itself, beside the caller, who has his rows."""
+        self.runtime.spawn(self._give_back(pooled, error), "hedge failed")
+
+    async def _give_back(self, pooled: Pooled[C], error: Exception) -> None:
+        await self.returns.give_back(pooled, error)
 
     def take_back(self, pooled: Pooled[C], end: Awaitable[None] | None = None) -> None:
         """Take the loser's connection back beside the caller: clean if its server stops in time, else dropped."""

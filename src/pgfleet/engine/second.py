@@ -109,11 +109,11 @@ class SecondFetch(Generic[C]):
         pooled.severed = True
         self._hedging.runtime.spawn(pooled.pool.connector.abandon(pooled.raw), "abandon")
 
-    async def end_first(self, error: Exception | None) -> None:
+    def end_first(self, error: Exception | None) -> None:
         """The first has lost, and the caller has left its statement. `error`: what it failed with by itself."""
         self._first.replayable = False
         self._hedging.knowledge.ask(self._returns.node_of(self._first).name)
         if error is not None:
-            await self._returns.give_back(self._first, error)
+            self._hedging.give_back(self._first, error)
         elif not self._handed_over:
             self._first.pool.discard(self._first)
