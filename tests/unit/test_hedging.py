@@ -13,6 +13,7 @@ import pytest
 
 from pgfleet import ReadTimeout
 from pgfleet.core.hedge import BURST, FEWEST_TIMES
+from pgfleet.hedging import PATIENCE_S
 from tests.fakes import (
     FakeAsyncRouter,
     FakeError,
@@ -285,3 +286,18 @@ async def test_a_first_that_met_a_conflict_is_cleaned_beside_the_caller(after_s:
 def _conflict_once(asked: list[str], name: str) -> Any:
     asked.append(name)
     return sql_error("40001") if len(asked) == 1 else [(name,)]
+
+
+@in_virtual_time
+async def test_a_second_that_is_ready_when_the_callers_time_is_over_is_not_begun() -> None:
+    async with hedging(2) as router:
+        for name in ("replica-1", "replica-2"):
+            slow(router, name, latency_s=0.03)
+            router.world[name].takes_s[CLEAN] = 10.0
+        router.engine.board.nodes["replica-2"].reads.drain()
+        began_s = now_s()
+        with pytest.raises(ReadTimeout):
+            await router.fetch(CLEAN, timeout_s=0.05)
+        assert now_s() - began_s <= 0.05 + PATIENCE_S
+        assert fetched(router.world) == {"replica-1": 1}
+        router.world["replica-1"].takes_s.clear()

@@ -20,7 +20,7 @@ PATIENCE_S = 0.1
 
 
 class NoSecond(Exception):
-    """There is no second attempt after all: no connection for it, or the first has answered meanwhile."""
+    """There is no second attempt after all: no connection for it, or the read has ended meanwhile."""
 
 
 class SecondFetch(Generic[C]):
@@ -73,7 +73,7 @@ class SecondFetch(Generic[C]):
 
     def _hold(self, pooled: Pooled[C]) -> None:
         with self._lock:
-            if self._lost:
+            if self._lost or self._first.timed_out:
                 pooled.pool.give(pooled)
                 raise NoSecond
             self._first.twin = self._pooled = pooled
