@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from pgfleet import ReadTimeout
+from pgfleet.core.ejection import Phase, Standing
 from pgfleet.core.hedge import BURST, FEWEST_TIMES
-from pgfleet.hedging import PATIENCE_S
+from pgfleet.core.intent import PLAIN
+from pgfleet.engine.second import PATIENCE_S
 from tests.fakes import (
     FakeAsyncRouter,
     FakeError,
@@ -301,3 +303,19 @@ async def test_a_second_that_is_ready_when_the_callers_time_is_over_is_not_begun
         assert now_s() - began_s <= 0.05 + PATIENCE_S
         assert fetched(router.world) == {"replica-1": 1}
         router.world["replica-1"].takes_s.clear()
+
+
+@in_virtual_time
+async def test_a_replica_on_trial_is_never_the_second() -> None:
+    """It is the least busy of all, because it is slow."""
+    async with hedging(3) as router:
+        board, engine = router.engine.board, router.engine
+        before = {node.name: node.standing for node in board.topology.nodes}
+        board.stand(before, before | {"replica-3": Standing(Phase.ON_TRIAL, now_s(), part=0)})
+        lent = [pooled for pooled in (engine.take(PLAIN) for _ in range(4)) if pooled]
+        first = next(pooled for pooled in lent if pooled.pool.owner.name == "replica-1")
+        second = engine._hedging.second_node(first, PLAIN)
+        assert second
+        assert second.name == "replica-2"
+        for pooled in lent:
+            await engine.give_back(pooled)

@@ -55,7 +55,7 @@ class Hedging(Generic[C]):
         missed, board.missed = board.missed, None
         if isinstance(missed, Pool) and not missed.is_growing():
             self.runtime.spawn(self._grow(missed), "grow")
-        for name in board.plan(intent).replicas:
+        for name in board.plan(intent).trusted:
             node = nodes.get(name)
             if node and (pooled := node.reads.take()):
                 pooled.pool.leases += 1
@@ -96,12 +96,12 @@ class Hedging(Generic[C]):
 
     def second_node(self, pooled: Pooled[C], intent: ReadIntent) -> Node[C] | None:
         """The other replica that the read may take now; None: there is none, or the fleet cannot bear it."""
-        board = self.lender.board
-        names = board.plan(intent).replicas
+        board, nodes = self.lender.board, self.lender.board.nodes
+        plan = board.plan(intent)
         first = self.returns.node_of(pooled).name
-        if first not in names or not may_hedge(len(names), len(board.topology.staying)):
+        if first not in plan.replicas or not may_hedge(len(plan.replicas), len(board.topology.staying)):
             return None
-        others = [board.nodes[name] for name in names if name != first and name in board.nodes]
+        others = [nodes[name] for name in plan.trusted if name != first and name in nodes]
         free = [node for node in others if node.reads.has_room()]
         node = min(free, key=lambda other: other.reads.in_flight, default=None)
         return node if node and self._extra.grant() else None
