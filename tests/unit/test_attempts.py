@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pgfleet import LeaseTimeout, Overloaded, PgfleetError, ReadTimeout
+from pgfleet import LeaseTimeout, Overloaded, PgfleetError, PrimaryUnavailable, ReadTimeout
 from pgfleet.core.budget import RETRY_BURST
 from tests.fakes import FakeAsyncRouter, FakeError, in_virtual_time, lost, pass_time, sql_error
 from tests.unit.test_engine import CLEAN, fetched, fleet, served_by, write
@@ -75,6 +75,30 @@ async def test_conflicts_everywhere_end_on_the_primary() -> None:
             router.world[name].answers["q"] = sql_error("40P01")
         assert await router.fetch("q") == [("primary",)]
         assert fetched(router.world) == dict.fromkeys(router.world.servers, 1)
+
+
+@pytest.mark.parametrize("conflicts", [2, 3, 99])
+@in_virtual_time
+async def test_without_a_primary_conflicts_everywhere_are_met_by_a_second_round(conflicts: int) -> None:
+    async with fleet(2) as router:
+        await served_by(router)
+        router.world["primary"].crash()
+        left = [conflicts]
+
+        def answer() -> Any:
+            left[0] -= 1
+            return sql_error("40001") if left[0] >= 0 else [("a replica",)]
+
+        for name in ("replica-1", "replica-2"):
+            router.world[name].answers["q"] = answer
+        if conflicts < 4:
+            assert await router.fetch("q") == [("a replica",)]
+        else:
+            with pytest.raises(PrimaryUnavailable):
+                await router.fetch("q")
+        assert sum(fetched(router.world).values()) == 1 + min(conflicts + 1, 4)
+        router.world["primary"].restart()
+        await pass_time(1.0)
 
 
 @in_virtual_time

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pgfleet.core.node import Observation
 from pgfleet.core.topology import NodeState
@@ -18,10 +18,24 @@ class Tried:
     nodes: frozenset[str] = frozenset()
     lost: frozenset[str] = frozenset()
     """Those where its connection ended under it."""
+    in_conflict: frozenset[str] = frozenset()
+    """Those where replay was in its way, in the first round: the next time it may not be."""
+    is_second_round: bool = False
 
-    def after(self, name: str, lost: bool) -> Tried:
+    def after(self, name: str, lost: bool, conflict: bool = False) -> Tried:
         """The same once it has failed on this node too."""
-        return Tried(self.nodes | {name}, self.lost | {name} if lost else self.lost)
+        return replace(
+            self,
+            nodes=self.nodes | {name},
+            lost=self.lost | {name} if lost else self.lost,
+            in_conflict=self.in_conflict | {name}
+            if conflict and not self.is_second_round
+            else self.in_conflict,
+        )
+
+    def once_more(self) -> Tried:
+        """The same for a second and last round of those where replay was in its way."""
+        return Tried(self.nodes - self.in_conflict, self.lost, is_second_round=True)
 
     @property
     def suspicious(self) -> bool:

@@ -16,6 +16,7 @@ from pgfleet.engine.lender import Lender
 from pgfleet.engine.retries import Retries
 from pgfleet.engine.returns import Returns
 from pgfleet.engine.terms import Terms
+from pgfleet.errors import PrimaryUnavailable
 from pgfleet.pool import Pooled
 from pgfleet.ports import Runtime
 
@@ -108,11 +109,20 @@ class Attempts(Generic[C]):
         tried: Tried = NOWHERE,
         first: Pooled[C] | None = None,
     ) -> T:
-        """Run `work` on one node after another until one does not fail. Each node is tried once."""
+        """Run `work` on one node after another until one does not fail.
+
+        Each node is tried once; where replay was in its way twice, when there is nobody else.
+        """
         deadline_s = None if timeout_s is None else self._clock() + timeout_s
         while True:
             lease_s = self._terms.lease_deadline_s(timeout_s, deadline_s)
-            pooled, first = first or await self._borrow(intent, lease_s, tried.nodes), None
+            try:
+                pooled, first = first or await self._borrow(intent, lease_s, tried.nodes), None
+            except PrimaryUnavailable:
+                if not tried.in_conflict:
+                    raise
+                tried = tried.once_more()
+                continue
             pooled.replayable = True
             try:
                 result = await in_time(work(pooled), pooled, deadline_s, self._runtime)
@@ -141,7 +151,8 @@ class Attempts(Generic[C]):
         if not consequence.retry_elsewhere:
             raise error
         lost = consequence.drop_connection and not pooled.severed
-        tried = tried.after(self._returns.node_of(pooled).name, lost)
+        in_conflict = not consequence.drop_connection
+        tried = tried.after(self._returns.node_of(pooled).name, lost, in_conflict)
         if refusal := await self._retries.refusal(tried, inf if deadline_s is None else deadline_s):
             error.add_note(f"pgfleet: this read was not sent once more: {refusal}")
             raise error
