@@ -19,7 +19,7 @@ from pgfleet.settings.fleet_file import read_fleet_file
 from pgfleet.settings.node import fleet_problems
 from pgfleet.settings.variables import DISCOVERY, FLEET_FILE
 
-logger = logging.getLogger("pgfleet")
+logger = logging.getLogger("pgfleet.follow")
 
 FILE_INTERVAL_S = 1.0
 SHORTEST_INTERVAL_S = 0.5

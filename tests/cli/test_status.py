@@ -109,8 +109,25 @@ def test_no_primary_is_a_finding(fleet: LocalFleet) -> None:
 def test_without_replicas_the_primary_is_all(fleet: LocalFleet) -> None:
     done = pgfleet("status", environ={"DATABASE_URL": fleet.environ()["DATABASE_URL"]})
     assert done.returncode == 0
-    assert row(done.stdout, "primary")[-1] == "when no replica can"
+    assert row(done.stdout, "primary")[-1] == "yes"
     assert done.stdout.splitlines()[-1] == "Read replicas are disabled"
+
+
+def test_disabled_replicas_leave_every_read_to_the_primary(fleet: LocalFleet) -> None:
+    done = pgfleet("status", environ=fleet.environ() | {"USE_READ_REPLICAS": "false"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert row(done.stdout, "primary")[-1] == "yes"
+    assert row(done.stdout, "replica-1")[-1] == "no: read replicas are disabled"
+
+
+@pytest.mark.parametrize("command", ["status", "explain"])
+def test_a_discovery_that_nobody_answers_is_told(fleet: LocalFleet, command: str) -> None:
+    nobody = {"PGFLEET_DISCOVERY": "patroni:http://ops:s3cret@127.0.0.1:1"}
+    done = pgfleet(command, environ=fleet.environ() | nobody)
+    assert done.stderr.startswith("warning: The fleet stays as it is: PGFLEET_DISCOVERY: ")
+    assert len(done.stderr.splitlines()) == 1
+    assert "s3cret" not in done.stderr
+    assert row(done.stdout, "replica-1")[-1] == "yes"
 
 
 @pytest.mark.parametrize(

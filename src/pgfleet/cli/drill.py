@@ -87,15 +87,15 @@ def _command(name: str, about: str) -> None:
         _report(drills, as_json, is_all=name == "all")
 
     sentence = f"{about[0].upper()}{about[1:]}."
-    app.command(name, help=sentence, short_help=about)(drill)
+    app.command(name, help=sentence, short_help=sentence)(drill)
 
 
 for _name, _about in DRILLS.items():
     _command(_name, _about)
-_command("all", "every drill, one after the other")
+_command("all", "all of these, one after the other")
 
 
-@app.command(short_help="reads from the fleet of the environment, while you break something")
+@app.command(short_help="Read from the fleet of the environment while you break something.")
 def watch(
     seconds: Annotated[
         float | None, typer.Option(min=1.0, help="End by itself after so many.", show_default="until Ctrl-C")
@@ -117,10 +117,12 @@ def watch(
     """
     from pgfleet.cli.drill_view import View
     from pgfleet.cli.endings import ending_as_ctrl_c
+    from pgfleet.cli.environment import show_warnings
     from pgfleet.drill.environment import watch
     from pgfleet.settings import Settings
 
     settings, view = Settings.from_env(), View()
+    show_warnings()
     options = _options(seconds, rate, callers, driver, threads, hedge)
     with ending_as_ctrl_c(), view.running("watch: the fleet of the environment"):
         drill = asyncio.run(watch(settings, options, sql, view.tell))

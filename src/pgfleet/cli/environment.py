@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -21,8 +22,16 @@ async def fleet_of_environment() -> AsyncIterator[AsyncReplicaRouter[Any]]:
     """A router that has looked at every node, and keeps no connections ready. Raises ConfigurationError."""
     from pgfleet.settings import Settings
 
+    show_warnings()
     async with router_of(without_idle_connections(Settings.from_env())) as router:
         yield router
+
+
+def show_warnings() -> None:
+    """Say on standard error what keeps the fleet file or discovery from telling: no table shows what nobody told."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("warning: %(message)s"))
+    logging.getLogger("pgfleet.follow").addHandler(handler)
 
 
 def router_of(settings: Settings) -> AsyncReplicaRouter[Any]:

@@ -85,6 +85,11 @@ def _status(router: AsyncReplicaRouter[Any], name: str) -> str:
     )
 
 
+def _have_replica(fleet: Json) -> bool:
+    """Whether a plain read finds another node than the primary."""
+    return any(node["candidate"] and node["name"] != fleet["primary"] for node in fleet["nodes"])
+
+
 def _print_table(fleet: Json) -> None:
     from rich.console import Console
 
@@ -109,6 +114,7 @@ def _print_table(fleet: Json) -> None:
         figures("connections"),
         prose("takes reads"),
     )
+    last = fleet["primary"] if _have_replica(fleet) else None
     for node in fleet["nodes"]:
         shown.add_row(
             node["name"],
@@ -117,7 +123,7 @@ def _print_table(fleet: Json) -> None:
             number(node["lagSeconds"], 3),
             number(node["stalenessBoundSeconds"], 1),
             f"{node['connections']} / {node['maxConnections']}" if node["connections"] else NOTHING,
-            takes_reads(node, is_last=node["name"] == fleet["primary"]),
+            takes_reads(node, is_last=node["name"] == last),
         )
     console = Console(highlight=False)
     console.print(shown)

@@ -15,5 +15,5 @@ DRILLS = {
     "slow-statement": "statements that take seconds, while one replica hangs",
     "primary-dead": "the primary dies, and nobody is promoted",
     "promote": "the primary dies, and a replica is promoted",
-    "old-primary-returns": "the old primary comes back after a promotion, and takes writes",
+    "old-primary-returns": "the old primary comes back, and takes writes",
 }
