@@ -101,6 +101,7 @@ def test_json_is_the_file_as_it_is_now(file: Path) -> None:
     for args in (["drain", "one"], ["list"]):
         assert json.loads(replica(file, *args, "--json").stdout)["replicas"][0]["drain"] is True
     assert json.loads(replica(file, "remove", "one", "--json").stdout)["replicas"] == []
+    assert "names no replica yet" in replica(file, "list").stdout
 
 
 def test_what_others_wrote_stays_as_they_wrote_it(file: Path) -> None:
@@ -144,7 +145,7 @@ def test_what_would_be_wrong_is_refused_and_nothing_is_changed(file: Path) -> No
         (["add", "web", f"postgresql://app:{SECRET}@/hotel"], "names no host"),
         (["add", "web", DSN.format("db-5"), "--weight", "0"], "weight: '0' is not a whole number from 1 to 100"),
         (["add", "web", DSN.format("db-1")], "is the same server and database as READ_REPLICA_1"),
-        (["drain", "web"], "is called 'web'\nhint: It has reports."),
+        (["drain", "web"], "is called 'web'\nhint: It has reports; "),
         (["remove", "web"], "is called 'web'"),
     ):  # fmt: skip
         no_check = ["--no-check"] if args[0] == "add" else []
@@ -219,10 +220,10 @@ def test_the_server_is_asked_first(fleet: LocalFleet, stranger: LocalFleet, file
     nobody = fleet.dsn("primary").replace(str(fleet.node("primary").port), "1")
     again = fleet.dsn("replica-1").replace("127.0.0.1", "localhost")
     for dsn, said in (
-        (nobody, "error: four not answering: "),
-        (stranger.dsn("primary"), "error: four belongs to another cluster"),
-        (fleet.dsn("replica-2").replace("@", "wrong@"), "error: four refuses this configuration: "),
-        (again, "error: four is the same server as another node"),
+        (nobody, "error: four: not answering: "),
+        (stranger.dsn("primary"), "error: four: belongs to another cluster"),
+        (fleet.dsn("replica-2").replace("@", "wrong@"), "error: four: refuses this configuration: "),
+        (again, "error: four: is the same server as another node"),
     ):
         done = replica(file, "add", "four", dsn, environ=environ, code=1)
         assert said in done.stderr

@@ -86,8 +86,9 @@ class FleetDocument:
         names = self.names()
         if name in names:
             return names.index(name)
-        there = f"It has {', '.join(names)}." if names else "It has none yet."
-        raise UnknownNode(f"no replica of {self._path} is called {name!r}", there)
+        there = f"It has {', '.join(names)}" if names else "It has none yet"
+        elsewhere = "those of the environment and of discovery are drained by router.drain(), in each process"
+        raise UnknownNode(f"no replica of {self._path} is called {name!r}", f"{there}; {elsewhere}.")
 
     def _check(self, text: str) -> tuple[NodeSettings, ...]:
         replicas = self._parse(text)

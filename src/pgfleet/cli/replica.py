@@ -121,7 +121,13 @@ def list_(file: File = None, as_json: AsJson = False) -> None:
     replicas = _document(path).replicas()
     if as_json:
         _print_json(path, replicas)
-        return
+    elif replicas:
+        _print_table(replicas)
+    else:
+        typer.echo(f"{path} names no replica yet: `pgfleet replica add` adds one.")
+
+
+def _print_table(replicas: tuple[NodeSettings, ...]) -> None:
     shown = table(
         words("replica"),
         words("address"),
@@ -176,7 +182,7 @@ def _place(dsn: str | None, dsn_env: str | None, dsn_file: Path | None) -> dict[
 def _ask(name: str, replicas: tuple[NodeSettings, ...]) -> None:
     """Refuse a server that is not there, or is no replica of this cluster."""
     if why := asyncio.run(_look(name, replicas)):
-        typer.secho(f"error: {name} {why}", fg="red", err=True)
+        typer.secho(f"error: {name}: {why}", fg="red", err=True)
         typer.echo("hint: Mend that first, or add it all the same with --no-check.", err=True)
         raise typer.Exit(1)
 

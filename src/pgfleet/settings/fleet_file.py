@@ -31,7 +31,8 @@ def read_fleet_file(path: str) -> Read:
     try:
         text = read_text(path, LONGEST_FLEET)
     except OSError as error:
-        return (), (f"{FLEET_FILE}: cannot be read ({error.strerror}); write the path of a readable file",)
+        made = "write the path of a readable file, or let `pgfleet replica add` make it"
+        return (), (f"{FLEET_FILE}: cannot be read ({error.strerror}); {made}",)
     except ValueError as error:
         reason = "is not UTF-8" if isinstance(error, UnicodeError) else str(error)
         return (), (f"{FLEET_FILE}: {reason}; write the path of a fleet file",)

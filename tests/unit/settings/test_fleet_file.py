@@ -134,7 +134,8 @@ def test_a_file_that_cannot_be_used(fleet: Path, text: str, problem: str) -> Non
 
 
 def test_a_file_that_is_not_there_is_an_error_and_no_empty_fleet(fleet: Path) -> None:
-    assert problems(fleet) == (f"PGFLEET_FLEET_FILE: {UNREADABLE}",)
+    made = "or let `pgfleet replica add` make it"
+    assert problems(fleet) == (f"PGFLEET_FLEET_FILE: {UNREADABLE}, {made}",)
 
 
 def test_everything_wrong_is_told_at_once_with_the_environment(fleet: Path) -> None:
