@@ -15,6 +15,7 @@ import pytest
 from typer.core import TyperGroup
 from typer.main import get_command
 
+import pgfleet
 from pgfleet import errors
 from pgfleet.cli.app import app
 from pgfleet.local import LocalFleet
@@ -107,6 +108,11 @@ def test_no_page_names_a_machine(page: Path) -> None:
 def test_every_command_is_documented() -> None:
     page = (REFERENCE / "cli.md").read_text()
     assert [name for name in command_names(command_line()) if name not in page] == []
+
+
+def test_every_public_name_is_documented() -> None:
+    page = (REFERENCE / "python.md").read_text()
+    assert [name for name in pgfleet.__all__ if f"`{name}`" not in page] == []
 
 
 def test_every_error_is_documented() -> None:
