@@ -102,10 +102,11 @@ def test_a_paused_replica_gives_no_read_beyond_the_bound(fleet: LocalFleet) -> N
 
 
 def test_a_table_for_people_on_a_fleet_of_its_own() -> None:
-    done = pgfleet("drill", "kill", *BRIEF, "--replicas", "1", environ={"COLUMNS": "80"})
+    done = pgfleet("drill", "kill", *BRIEF, "--hedge", "--replicas", "1", environ={"COLUMNS": "80"})
     assert done.returncode in (0, 1), done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == "kill: one replica dies, and comes back"
+    assert lines[1].endswith("psycopg, tasks, hedged")
     assert max(map(len, lines)) <= 80
     assert any(line.startswith("errors through fetch") for line in lines)
     assert lines[-2] in ("All 4 promises are kept.", *(f"{n} of 4 promises broken." for n in range(1, 5)))

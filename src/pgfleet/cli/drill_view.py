@@ -21,7 +21,7 @@ TITLES = {
     "fetch": "fetch",
     "read": "read()",
     "write": "write()",
-    "bounded": "fetch, 1 s",
+    "bounded": "bounded",
     "slow": "slow fetch",
 }
 MOST_ERRORS = 6
@@ -88,7 +88,8 @@ def _conditions(drill: Drill) -> str:
     face = f"{options.driver}, {'threads' if options.threads else 'tasks'}"
     others = {group.kind.value: group.per_s for group in drill.record.groups[1:]}
     beside = "".join(f", {rate:g} {TITLES[kind]}" for kind, rate in others.items())
-    return f"{options.callers} callers, {options.rate:g} fetch{beside} a second; {face}"
+    hedged = ", hedged" if options.hedge else ""
+    return f"{options.callers} callers, {options.rate:g} fetch{beside} a second; {face}{hedged}"
 
 
 def _call_table(calls: Iterable[CallFigures], when: str) -> Table:

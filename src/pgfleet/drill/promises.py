@@ -198,7 +198,7 @@ PROMISES: dict[str, tuple[Promise, ...]] = {
         _no_errors("primary-dead"),
         Promise(
             "primary-dead.bounded",
-            "bounded reads answered though nobody can vouch for them",
+            "bounded reads answered that nobody vouched for",
             0,
             "",
             _answered_after_the_bound,
