@@ -113,13 +113,15 @@ def on_proxies(_: Path | None, verb: str, names: Sequence[str]) -> None:
 
 
 def vacuum(directory: Path, primary: str, seconds: float, every_s: float) -> None:
-    """Update a table and vacuum it, again and again: replay cancels who still reads the old rows."""
-    end_s = monotonic() + seconds
+    """Update a table and vacuum it at this pace: replay cancels who still reads the old rows."""
+    due_s = monotonic()
+    end_s = due_s + seconds
     fleet = LocalFleet.attach(directory)
     while monotonic() < end_s:
         fleet.sql(primary, f"update {HOT_TABLE} set x = x + 1")  # noqa: S608 (a constant)
         fleet.sql(primary, f"vacuum {HOT_TABLE}")
-        sleep(every_s)
+        due_s += every_s
+        sleep(max(0.0, due_s - monotonic()))
 
 
 def runs_of(directory: Path, names: Sequence[str], sql: str, seconds: float) -> int:

@@ -11,7 +11,7 @@ DRILLS = {
     "pause": "one replica replays nothing any more",
     "all-down": "every replica dies",
     "restart-storm": "replicas die and come back, one after the other",
-    "conflicts": "replay cancels reads on the replicas, fifty a second and more",
+    "conflicts": "replay cancels about fifty reads a second",
     "slow-statement": "statements that take seconds, while one replica hangs",
     "primary-dead": "the primary dies, and nobody is promoted",
     "promote": "the primary dies, and a replica is promoted",
