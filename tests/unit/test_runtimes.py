@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from pgfleet.runtimes import TaskRuntime, ThreadRuntime, ThreadSignal, Watchdog, _Due, drive
+from pgfleet.runtimes import TaskRuntime, ThreadRuntime, ThreadSignal, Watchdog, drive
+from pgfleet.runtimes.watchdog import _Due
 from tests.fakes import VirtualRuntime, in_virtual_time, pass_time, settle
 
 PATIENCE_S = 10.0
