@@ -11,8 +11,8 @@ from pgfleet.board.fallback import fallback_size
 from pgfleet.core.node import Observation
 from pgfleet.engine import Engine
 from pgfleet.faults import NotPrimary
-from pgfleet.follow import Discovered, FleetFile, Follower, Source, is_in_file
-from pgfleet.members import Members
+from pgfleet.members import Follower, Members
+from pgfleet.members.sources import Discovered, FleetFile, Source, is_in_file
 from pgfleet.pool import Bound, Pool, PoolClosed, PoolLimits
 from pgfleet.ports import Connector, Runtime
 from pgfleet.settings import Dsn, NodeSettings, Settings

@@ -203,7 +203,7 @@ async def test_a_server_that_is_configured_too_is_the_one_that_is_configured(tol
 
 
 def test_the_stamp_of_a_file_sees_a_replacement_of_the_same_size(tmp_path: Path) -> None:
-    from pgfleet.follow import _stamp
+    from pgfleet.members.sources import _stamp
 
     path = tmp_path / "fleet.toml"
     fleet_file(path, "db-4")

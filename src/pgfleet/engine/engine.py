@@ -20,8 +20,7 @@ from pgfleet.engine.returns import Returns
 from pgfleet.engine.terms import Terms
 from pgfleet.engine.transactions import Transactions
 from pgfleet.engine.writer import Writer
-from pgfleet.follow import Follower
-from pgfleet.members import Members
+from pgfleet.members import Follower, Members
 from pgfleet.ports import Runtime, Watcher
 
 C = TypeVar("C")
