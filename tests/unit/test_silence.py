@@ -85,6 +85,25 @@ async def test_nobody_waits_long_on_a_frozen_node_although_probes_are_rare() -> 
         await callers.stop()
 
 
+@pytest.mark.parametrize("frozen", [2, 3])
+@in_virtual_time
+async def test_nobody_goes_on_to_a_node_that_was_given_up_while_he_waited_for_another(frozen: int) -> None:
+    """Several froze at one moment, and connections are to be opened on all of them."""
+    async with fleet() as router:
+        callers = Callers(router, 16)
+        await pass_time(1.0)
+        names = [f"replica-{n + 1}" for n in range(frozen)]
+        for name in names:
+            router.world[name].silent = True
+            router.engine.board.nodes[name].reads.drain()
+        await pass_time(5.0)
+        assert callers.worst_s <= 1.0
+        for name in names:
+            router.world[name].silent = False
+        await pass_time(1.5)
+        await callers.stop()
+
+
 @in_virtual_time
 async def test_the_next_node_to_freeze_is_found_as_fast_while_the_first_runs_long_statements() -> None:
     async with fleet() as router:

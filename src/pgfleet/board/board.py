@@ -105,7 +105,7 @@ class Board(Generic[C]):
             self._publish()
 
     def fail(self, name: str, reason: Reason, detail: str) -> None:
-        """This node cannot be used. Statements on it that can run elsewhere are cut."""
+        """This node cannot be used. Whoever waits for a connection of it is sent away; statements go on."""
         with self._lock:
             node = self.nodes.get(name)
             if node is None:
@@ -138,10 +138,11 @@ class Board(Generic[C]):
             self._publish()
 
     def give_up(self, name: str) -> None:
-        """A probe has confirmed that the node does not answer: cut the statements that can run elsewhere."""
+        """A probe has confirmed that the node does not answer: cut what can run elsewhere, and keep nobody waiting."""
         if node := self.nodes.get(name):
             for pool in node.pools:
                 pool.sever_replayable()
+                pool.send_away()
 
     def stand(self, before: Mapping[str, Standing], after: Mapping[str, Standing]) -> None:
         """What became of nodes on account of their speed, unless somebody knew better meanwhile."""

@@ -147,6 +147,9 @@ class Lender(Generic[C]):
         self, node: Node[C], intent: ReadIntent, deadline_s: float, round_: _Round
     ) -> Pooled[C] | None:
         """A connection of this node, or None and why not noted in the round."""
+        if self.board.state(node).trouble:
+            round_.busy = True  # while we waited for another: a new round finds who is left
+            return None
         try:
             return await self._lend(node, intent, deadline_s)
         except PoolTimeout:
