@@ -217,3 +217,20 @@ def test_pools_that_close_in_the_middle() -> None:
     crowd.run(close)
     crowd.check()
     assert crowd.server.open_now == 0
+
+
+def test_a_thread_that_cannot_be_started_leaves_the_place_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    crowd = Crowd(PoolLimits(4), bound=4)
+    (pool,) = crowd.pools
+
+    def no_thread(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", no_thread)
+        for _ in range(2 * MAX_OPENING):
+            with pytest.raises(RuntimeError, match="new thread"):
+                drive(pool.acquire(crowd.runtime.clock() + PATIENCE_S))
+    crowd.run()
+    crowd.check()
+    assert crowd.lent[0]

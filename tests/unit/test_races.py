@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Coroutine
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from pgfleet.ports import Race
 from pgfleet.runtimes import ThreadRuntime, drive
+from pgfleet.runtimes.threads import _Worker
 from tests.fakes import VirtualRuntime, in_virtual_time, pass_time, settle
 
 DELAY_S = 0.01
@@ -296,3 +298,25 @@ def test_among_threads_a_first_that_fails_leaves_it_to_the_second() -> None:
 
 def test_among_threads_a_second_that_fails_changes_nothing() -> None:
     assert thread_race({"second": ValueError("second"), "first": "first"}) == ("first", False, None)
+
+
+def test_among_threads_nobody_waits_for_a_second_that_found_no_thread(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    runtime = ThreadRuntime()
+    first, tried = Step(runtime), threading.Event()
+
+    def start(thread: threading.Thread) -> None:
+        tried.set()
+        raise RuntimeError("can't start new thread")
+
+    async def fails() -> str:
+        assert tried.wait(30.0)
+        raise OSError("broken")
+
+    run = runtime.race(fails(), 0.0, ThreadSecond(first, Step(runtime)))
+    monkeypatch.setattr(_Worker, "start", start)
+    with pytest.raises(OSError, match="broken"):
+        drive(_result(run))
+    drive(runtime.close(10.0))
+    assert "a call of the watchdog failed" in caplog.text

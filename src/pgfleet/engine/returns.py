@@ -62,8 +62,9 @@ class Returns(Generic[C]):
 
         What is still on the wire would meet the next borrower.
         """
-        self._runtime.spawn(pooled.pool.connector.abandon(pooled.raw), "abandon")
+        stop = pooled.pool.connector.abandon(pooled.raw)
         pooled.pool.discard(pooled)
+        self._runtime.spawn(stop, "abandon")
 
     def node_of(self, pooled: Pooled[C]) -> Node[C]:
         """Whose connection this is."""

@@ -38,7 +38,12 @@ class Openings(Generic[C]):
 
     async def open(self, deadline_s: float) -> Pooled[C]:
         """Open the connection whose place is reserved, beside the caller: nobody waits on a node that is given up."""
-        opening = Aside(self._runtime, partial(self._fill_place, deadline_s), self._pool.give, "open")
+        fill = partial(self._fill_place, deadline_s)
+        try:
+            opening = Aside(self._runtime, fill, self._pool.give, "open")
+        except RuntimeError:  # the system has no thread left for us
+            self._pool.opened(None)
+            raise
         self._begun_s[opening] = self._runtime.clock()
         try:
             return await opening.result(LONGEST_OPENING_S)

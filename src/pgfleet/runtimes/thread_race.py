@@ -69,9 +69,14 @@ class ThreadRace(Generic[T]):
         raise error
 
     def _begin_second(self) -> None:
-        if (work := self._rival.begin()) is not None:
-            self._began = True
+        if (work := self._rival.begin()) is None:
+            return
+        try:
             self._spawn(self._run_second(work), "hedge")
+        except RuntimeError:  # the system has no thread left for us
+            work.close()
+            raise
+        self._began = True
 
     async def _run_second(self, work: Coroutine[Any, Any, T]) -> None:
         try:

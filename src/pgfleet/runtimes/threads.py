@@ -66,9 +66,13 @@ class ThreadRuntime:
         return self._watchdog.call_later(delay_s, call)
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> _Worker:
-        """Run `work` in a thread that does not keep the process alive."""
+        """Run `work` in a thread that does not keep the process alive. Raises RuntimeError when there is none left."""
         thread = _Worker(target=drive, args=(work,), name=f"pgfleet {name}", daemon=True)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:
+            work.close()
+            raise
         with self._threads_lock:
             self._threads = [*(other for other in self._threads if other.is_alive()), thread]
         return thread
