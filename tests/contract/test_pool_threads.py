@@ -234,3 +234,22 @@ def test_a_thread_that_cannot_be_started_leaves_the_place_free(monkeypatch: pyte
     crowd.run()
     crowd.check()
     assert crowd.lent[0]
+
+
+def test_nobody_waits_longer_than_his_time_for_a_driver_that_does_and_what_it_opens_is_kept() -> None:
+    crowd = Crowd(PoolLimits(1), bound=1)
+    (pool,), go_on = crowd.pools, threading.Event()
+    opens = crowd.server.open
+
+    async def open_slowly(timeout_s: float) -> Session:
+        go_on.wait(PATIENCE_S)
+        return await opens(timeout_s)
+
+    crowd.server.failures = random.Random(0)
+    crowd.server.open = open_slowly  # type: ignore[method-assign]
+    with pytest.raises(TimeoutError):
+        drive(pool.acquire(crowd.runtime.clock() + 0.01))
+    assert not go_on.is_set()
+    go_on.set()
+    drive(crowd.runtime.close(PATIENCE_S))
+    assert pool.take()

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 C = TypeVar("C")
 
-LONGEST_OPENING_S = 3600.0
-"""The connector keeps the time that it is given; this is only not for ever."""
+GRACE_S = 0.05
+"""For the connector to say by itself that its time is over: psycopg among threads takes two seconds at least."""
 
 
 class Openings(Generic[C]):
@@ -46,7 +46,7 @@ class Openings(Generic[C]):
             raise
         self._begun_s[opening] = self._runtime.clock()
         try:
-            return await opening.result(LONGEST_OPENING_S)
+            return await opening.result(max(0.0, deadline_s - self._runtime.clock()) + GRACE_S)
         except Abandoned:
             raise PoolTimeout("the node is given up") from None
         finally:
