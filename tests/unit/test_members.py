@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
+from pgfleet.core.membership import Member
+from pgfleet.core.topology import Topology
 from pgfleet.errors import DrainRefused, DrainTimeout, UnknownNode
 from pgfleet.settings import NodeSettings, Settings
 from tests.fakes import (
@@ -283,6 +286,33 @@ async def test_with_replicas_disabled_nobody_is_watched_or_read_from() -> None:
         assert await router.fetch("q") == [("primary",)]
         assert not world["new"].connections
         assert not router.has_replicas()
+
+
+@in_virtual_time
+async def test_who_asked_about_a_node_that_leaves_at_that_moment_does_not_wait_in_vain() -> None:
+    async with opened(world_of(1), fleet_settings(1)) as router:
+        await pass_time(0.5)
+        watcher: Any = router.engine._watcher
+        told = watcher.ask("replica-1")
+        watcher.end("replica-1")
+        assert await told.wait(0.1)
+
+
+@in_virtual_time
+async def test_whoever_asks_of_a_node_that_is_just_joining_is_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As another thread may: the nodes are replaced, and the topology a moment later."""
+    become, settings = Topology.become, fleet_settings(1)
+    async with opened(world_of(1, "new"), settings) as router:
+        board = router.engine.board
+
+        def look(topology: Topology, members: Sequence[Member]) -> Topology:
+            assert [board.state(node).name for node in board.nodes.values()][-1] == "new"
+            return become(topology, members)
+
+        monkeypatch.setattr(Topology, "become", look)
+        router.engine.members.become((*settings.replicas, extra("new")))
 
 
 @in_virtual_time

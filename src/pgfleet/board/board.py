@@ -77,8 +77,8 @@ class Board(Generic[C]):
 
     def state(self, node: Node[C]) -> NodeState:
         """What is believed of this node: of one that is gone, nothing."""
-        topology = self.topology
-        return topology.node(node.name) if self.has(node) else NodeState(node.name, draining=True)
+        known = self.topology.find(node.name) if self.has(node) else None  # of one that joins, for a moment
+        return known or NodeState(node.name, draining=True)
 
     # what was learned
 

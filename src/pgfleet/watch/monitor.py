@@ -112,6 +112,8 @@ class Monitor(Generic[C]):
             for asker in askers:
                 asker.set()
             await watch.rest(self._next_probe_s(watch.node))
+        for asker in watch.askers():
+            asker.set()
         await watch.close()
 
     def _next_probe_s(self, node: Node[C]) -> float:
