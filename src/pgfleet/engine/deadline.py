@@ -18,10 +18,11 @@ async def in_time(work: Awaitable[T], pooled: Pooled[Any], deadline_s: float | N
         return await work
 
     def cut() -> None:
-        for attempt in (pooled, pooled.twin):
-            if attempt:
-                attempt.timed_out = True
-                attempt.pool.sever(attempt)
+        pooled.timed_out = True
+        pooled.pool.sever(pooled)
+        if twin := pooled.twin:
+            twin.timed_out = True
+            twin.pool.sever(twin)
 
     timer = runtime.call_later(max(0.0, deadline_s - runtime.clock()), cut)
     try:

@@ -73,10 +73,12 @@ class SecondFetch(Generic[C]):
 
     def _hold(self, pooled: Pooled[C]) -> None:
         with self._lock:
+            # Before the question: whoever ends the caller's time says so first, and looks here then.
+            self._first.twin = self._pooled = pooled
             if self._lost or self._first.timed_out:
+                self._first.twin = self._pooled = None
                 pooled.pool.give(pooled)
                 raise NoSecond
-            self._first.twin = self._pooled = pooled
             pooled.replayable = True
 
     def _let_go(self) -> bool:
