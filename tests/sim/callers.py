@@ -9,6 +9,7 @@ from itertools import count
 from random import Random
 from typing import Any
 
+from pgfleet.core.topology import Topology
 from pgfleet.errors import PgfleetError, PrimaryUnavailable
 from pgfleet.testing.simulated.errors import SimulatedError
 from pgfleet.testing.simulated.session import Seen, Session
@@ -126,14 +127,19 @@ class Caller:
         topology = self.router.topology
         org_id = options.get("org_id")
         own = () if org_id is None else self.witness.acknowledged_by(org_id)
-        sampled_s, frozen = topology.history.last_asked_s, topology.primary_name is None
+        sampled_s, frozen = topology.history.last_asked_s, self._stands_still(topology)
         return Promise(self._now_s, org_id, options.get("max_lag_s"), own, sampled_s, frozen)
+
+    @staticmethod
+    def _stands_still(topology: Topology) -> bool:
+        """Whether the fleet's own bound does: no primary answers, or it has no connection left for the question."""
+        return topology.primary is None or topology.primary.is_full
 
     def check(self, promise: Promise, seen: Seen, where: str) -> None:
         """Hold what a read saw to its promise."""
         topology, bound_s = self.router.topology, promise.max_lag_s
         covers_s = promise.since_s - (self.router.settings.max_lag_s if bound_s is None else bound_s)
-        frozen = promise.frozen or topology.primary_name is None or self._now_s - promise.since_s > WAITED_S
+        frozen = promise.frozen or self._stands_still(topology) or self._now_s - promise.since_s > WAITED_S
         if bound_s is None and frozen and promise.sampled_s is not None:
             covers_s -= promise.since_s - promise.sampled_s
         self.served_by = seen.server.name

@@ -145,6 +145,21 @@ async def test_a_read_that_crashes_its_backend_takes_two_servers_and_no_more() -
 
 
 @in_virtual_time
+async def test_a_server_that_died_for_good_was_not_crashed_by_the_read() -> None:
+    async with fleet(2) as router:
+        dead, hurt = router.world["replica-1"], router.world["replica-2"]
+
+        def die() -> Any:
+            dead.crash()
+            return lost()
+
+        dead.answers["q"] = die
+        hurt.answers["q"] = crashing(router, 0.2)("replica-2")
+        assert await router.fetch("q") == [("primary",)]
+        assert sum(fetched(router.world).values()) == 3
+
+
+@in_virtual_time
 async def test_who_waits_for_word_of_servers_waits_no_longer_than_his_caller() -> None:
     async with fleet(3) as router:
         for server in router.world.servers.values():

@@ -782,7 +782,7 @@ class Histories(RuleBasedStateMachine):
         assert set(out) <= set(lent)
         for pool in self.house.pools:
             assert not any(pooled.raw.dirty for pooled in pool._idle)
-            assert not pool._busy & set(pool._idle)
+            assert not set(pool._busy) & set(pool._idle)
 
     def teardown(self) -> None:
         async def end() -> None:

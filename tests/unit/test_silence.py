@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pgfleet import OutcomeUnknown, PrimaryUnavailable
 from pgfleet.core.node import Reason
 from tests.fakes import (
     FakeAsyncRouter,
@@ -179,6 +180,28 @@ async def test_a_block_on_a_node_that_stays_out_is_cut_in_the_end_and_a_write_is
         for use in uses:
             use.cancel()
         await asyncio.gather(*uses, return_exceptions=True)
+
+
+@in_virtual_time
+@pytest.mark.parametrize("kind", ["read", "write"])
+async def test_a_block_that_waits_on_a_life_that_is_over_is_cut(kind: str) -> None:
+    """A machine that loses its power says goodbye to nobody. It is back before it counts as out for long."""
+    async with fleet(1) as router:
+        server = router.world["replica-1" if kind == "read" else "primary"]
+
+        async def wait() -> None:
+            async with getattr(router, kind)() as conn:
+                await router.world.connector(dsn(server.name)).fetch(conn, CLEAN, ())
+
+        server.takes_s[CLEAN] = 1000.0
+        waiting = asyncio.ensure_future(wait())
+        await pass_time(0.1)
+        server.silent = True
+        await pass_time(1.5)
+        server.silent, server.life = False, 2
+        await pass_time(1.5)
+        assert waiting.done()
+        assert isinstance(waiting.exception(), FakeError | OutcomeUnknown | PrimaryUnavailable)
 
 
 @in_virtual_time

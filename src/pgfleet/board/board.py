@@ -82,8 +82,11 @@ class Board(Generic[C]):
 
     # what was learned
 
-    def observe(self, name: str, seen: Observation) -> None:
-        """A probe or a new connection saw this node. Connections of an earlier life of it are never lent again."""
+    def observe(self, name: str, seen: Observation, *, missed: bool = False) -> None:
+        """A probe or a new connection saw this node. Connections of an earlier life of it are never lent again.
+
+        `missed`: the look before this one had no answer.
+        """
         with self._lock:
             if name not in self.nodes:
                 return  # it was removed meanwhile
@@ -95,6 +98,8 @@ class Board(Generic[C]):
             moved = topology.primary_name not in (None, self.topology.primary_name)
             reborn = before.observation is not None and before.observation.incarnation != seen.incarnation
             begins = new or reborn or before.trouble
+            if reborn and (before.trouble or missed):
+                self._bury(name)
             self.topology = topology.stand(name, returning(before.standing)) if begins else topology
             if before.trouble or reborn:
                 self._drain(name)
@@ -103,6 +108,11 @@ class Board(Generic[C]):
                 share_out(self.nodes.values(), self.topology.primary_name, self.settings)
             self.nodes[name].shutdowns = 0
             self._publish()
+
+    def _bury(self, name: str) -> None:
+        """That life of the server has ended without a word to all: nothing that was lent of it will be answered."""
+        for pool in self.nodes[name].pools:
+            pool.sever_lent()
 
     def fail(self, name: str, reason: Reason, detail: str) -> None:
         """This node cannot be used. Whoever waits for a connection of it is sent away; statements go on."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from pgfleet.board import Board
-from pgfleet.core.attempts import Tried, came_back_the_same
+from pgfleet.core.attempts import MOST_LOSSES, Tried, came_back_the_same
 from pgfleet.core.budget import retry_budget
 from pgfleet.core.topology import NodeState
 from pgfleet.engine.allowance import Allowance
@@ -16,6 +16,8 @@ LOOK_S = 0.5
 """How long a read that has lost two connections waits for word of their servers."""
 PAUSE_S = 0.05
 """Between two looks at a server that is down."""
+LEAST_S = 0.001
+"""Less time than this is none: after whole pauses it may be nothing but the clock's rounding."""
 
 
 class Retries:
@@ -33,29 +35,30 @@ class Retries:
         """Why this read, which has time until `deadline_s`, is not sent once more; None: it is."""
         if tried.suspicious and await self._ends_servers(tried.lost, deadline_s):
             return f"its connection ended on {' and on '.join(sorted(tried.lost))}, as if it crashed them"
-        if self._runtime.clock() >= deadline_s:
+        if deadline_s - self._runtime.clock() < LEAST_S:
             return "its time is over"
         if self._allowance.grant():
             return None
         return f"the retry budget (PGFLEET_RETRY_BUDGET={self._board.settings.retry_budget:g}) is spent"
 
     async def _ends_servers(self, lost: frozenset[str], deadline_s: float) -> bool:
-        """Whether one of these servers is down and comes back as after a crashed backend. Waits half a second for it.
+        """Whether one of these servers comes back as after a crashed backend, and no other cause is known for two.
 
-        When all of them are well at once, the network ended the connections; when none comes back, they are gone.
+        Waits half a second for it. When all of them are well at once, the network ended the connections; one that stays
+        away, or comes back in another life, was not ended by this read.
         """
         before = self._states(lost)
         until_s = min(deadline_s, self._runtime.clock() + LOOK_S)
         for _ in range(2):  # the first look may learn no more than that its own connection was lost too
             await self._look_at(lost, until_s)
         down = {name for name, state in self._states(lost).items() if state.trouble}
-        while down and self._runtime.clock() < until_s:
-            await self._runtime.signal().wait(min(PAUSE_S, until_s - self._runtime.clock()))
-            await self._look_at(down, until_s)
-            now = self._states(down)
-            if any(came_back_the_same(before[name].observation, state) for name, state in now.items()):
-                return True
-        return False
+        away = down
+        while away and (left_s := until_s - self._runtime.clock()) > LEAST_S:
+            await self._runtime.signal().wait(min(PAUSE_S, left_s))
+            await self._look_at(away, until_s)
+            away = {name for name, state in self._states(down).items() if state.trouble}
+        same = {n for n, now in self._states(lost).items() if came_back_the_same(before[n].observation, now)}
+        return bool(same & down) and len(same) >= MOST_LOSSES
 
     def _states(self, names: Iterable[str]) -> dict[str, NodeState]:
         """What is believed of those of them that still belong to the fleet."""

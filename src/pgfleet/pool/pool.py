@@ -102,7 +102,7 @@ class Pool(Stock[C]):
 
     def give(self, pooled: Pooled[C]) -> None:
         """Take a clean connection back. Never blocks on anything but the lock."""
-        self._busy.remove(pooled)
+        del self._busy[pooled]
         if pooled.condemned:
             self._drop(pooled)
             return
@@ -194,7 +194,7 @@ class Pool(Stock[C]):
         with self._lock:
             if pooled:
                 self._filled()
-                self._busy.add(pooled)
+                self._busy[pooled] = None
             else:
                 self._refused()
             self._bound.serve()

@@ -14,13 +14,14 @@ C = TypeVar("C")
 
 
 class Stock(Places, Generic[C]):
-    """A stack of idle connections, and the set of those that are lent."""
+    """A stack of idle connections, and those that are lent."""
 
     def __init__(self, connector: Connector[C], limits: PoolLimits, bound: Bound) -> None:
         super().__init__(limits, bound)
         self.connector = connector
         self._idle: list[Pooled[C]] = []
-        self._busy: set[Pooled[C]] = set()
+        self._busy: dict[Pooled[C], None] = {}
+        """In the order in which they were lent."""
         self._lives = connector.is_idle
 
     def has_idle(self) -> bool:
@@ -40,14 +41,14 @@ class Stock(Places, Generic[C]):
             except IndexError:  # another thread was faster
                 return None
             if self._lives(pooled.raw):
-                self._busy.add(pooled)
+                self._busy[pooled] = None
                 return pooled
             self._forget(pooled)
         return None
 
     def discard(self, pooled: Pooled[C]) -> None:
         """Drop a lent connection that nobody may use again."""
-        self._busy.remove(pooled)
+        del self._busy[pooled]
         self._drop(pooled)
 
     def evict_one(self) -> bool:

@@ -132,7 +132,7 @@ class Monitor(Generic[C]):
                 self._condemn(watch.node, error)
             else:
                 if self._board.has(watch.node):
-                    self._board.observe(watch.node.name, seen)
+                    self._board.observe(watch.node.name, seen, missed=last)
                     watch.node.probes.add(seen.answered_s - seen.asked_s)
             return
 
