@@ -10,6 +10,7 @@ from pgfleet.assembly import Connect
 from pgfleet.core.intent import PLAIN, ReadIntent
 from pgfleet.core.statement import leaves_session_alone
 from pgfleet.engine import Engine
+from pgfleet.engine.terms import check_time
 from pgfleet.engine.transactions import Transaction
 from pgfleet.face import Face
 from pgfleet.pool import Pooled
@@ -171,6 +172,7 @@ class AsyncReplicaRouter(Face[C]):
         REPEATABLE READ READ ONLY transaction; else autocommit.
         Raises LeaseTimeout, PrimaryUnavailable, RouterClosed on entering.
         """
+        check_time(timeout_s)
         engine = self._engine or self.engine
         plain = org_id is None and prefer_replica and max_lag_s is None
         intent = PLAIN if plain else self._intent(org_id, prefer_replica, max_lag_s)

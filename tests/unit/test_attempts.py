@@ -10,7 +10,15 @@ import pytest
 
 from pgfleet import LeaseTimeout, Overloaded, PgfleetError, PrimaryUnavailable, ReadTimeout
 from pgfleet.core.budget import RETRY_BURST
-from tests.fakes import FakeAsyncRouter, FakeError, in_virtual_time, lost, pass_time, sql_error
+from tests.fakes import (
+    FakeAsyncRouter,
+    FakeConnection,
+    FakeError,
+    in_virtual_time,
+    lost,
+    pass_time,
+    sql_error,
+)
 from tests.unit.test_engine import CLEAN, fetched, fleet, served_by, write
 
 SPENT = "retry budget"
@@ -337,3 +345,22 @@ async def test_writes_find_their_connections_while_reads_storm_the_primary() -> 
             assert asyncio.get_running_loop().time() - began_s < 0.1
         stop.set()
         await asyncio.gather(*readers)
+
+
+@in_virtual_time
+@pytest.mark.parametrize("timeout_s", [0, -1.0, float("nan")])
+async def test_a_time_that_is_over_before_it_begins_is_one_clear_error(timeout_s: float) -> None:
+    async with fleet(1) as router:
+        for call in (
+            lambda: router.fetch("select 1", timeout_s=timeout_s),
+            lambda: router.run_read(_nothing, timeout_s=timeout_s),
+            lambda: router.execute("select 1", timeout_s=timeout_s),
+        ):
+            with pytest.raises(ValueError, match="timeout_s must be above 0"):
+                await call()
+        with pytest.raises(ValueError, match="timeout_s must be above 0"):
+            router.read(timeout_s=timeout_s)
+
+
+async def _nothing(conn: FakeConnection) -> None:
+    """A read that reads nothing."""

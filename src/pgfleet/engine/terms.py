@@ -7,6 +7,14 @@ from collections.abc import Callable
 from pgfleet.errors import RouterClosed
 
 
+def check_time(timeout_s: float | None) -> None:
+    """Raises ValueError for a time that is over before it begins."""
+    if timeout_s is not None and not timeout_s > 0:
+        raise ValueError(
+            f"timeout_s must be above 0, not {timeout_s!r}; leave it out to wait as the settings say"
+        )
+
+
 class Terms:
     """The terms of one router."""
 
@@ -22,6 +30,7 @@ class Terms:
 
     def lease_deadline_s(self, timeout_s: float | None = None, deadline_s: float | None = None) -> float:
         """When to stop waiting for a connection: by the settings, and by the caller's own wish if it is shorter."""
+        check_time(timeout_s)
         limit_s = self._clock() + self._longest_wait_s
         if deadline_s is None and timeout_s is not None:
             deadline_s = self._clock() + timeout_s
