@@ -9,6 +9,8 @@ from pgfleet.core.topology import NodeState
 
 MOST_LOSSES = 2
 """Connections that one read may lose before it is asked whether it is the read that ends them."""
+UNSEEN_LOSSES = 3
+"""So many, on servers that live on, speak for themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,16 @@ class Tried:
 
 
 NOWHERE = Tried()
+
+
+def is_to_blame(alive: int, was_down: bool, replicas: int) -> bool:
+    """Whether a read ended the servers that it lost: `alive` of them are in the same life as before.
+
+    One that was seen down in between has had a backend crash. Some recover too fast to be seen, and then a network that
+    cuts connections looks the same: so without that word it takes three of them, or all of the replicas. The primary is
+    not asked for another.
+    """
+    return alive >= MOST_LOSSES and (was_down or alive >= min(UNSEEN_LOSSES, replicas))
 
 
 def came_back_the_same(before: Observation | None, now: NodeState) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from pgfleet.board import Board
-from pgfleet.core.attempts import MOST_LOSSES, Tried, came_back_the_same
+from pgfleet.core.attempts import Tried, came_back_the_same, is_to_blame
 from pgfleet.core.budget import retry_budget
 from pgfleet.core.topology import NodeState
 from pgfleet.engine.allowance import Allowance
@@ -14,8 +14,10 @@ from pgfleet.ports import Runtime, Watcher
 
 LOOK_S = 0.5
 """How long a read that has lost two connections waits for word of their servers."""
-PAUSE_S = 0.05
-"""Between two looks at a server that is down."""
+NOTICE_S = 0.2
+"""How long one that answers is looked at: a postmaster takes a moment to notice that a backend of it has crashed."""
+PAUSE_S = 0.02
+"""Between two looks. A server may be down for no longer."""
 LEAST_S = 0.001
 """Less time than this is none: after whole pauses it may be nothing but the clock's rounding."""
 
@@ -47,18 +49,19 @@ class Retries:
         Waits half a second for it. When all of them are well at once, the network ended the connections; one that stays
         away, or comes back in another life, was not ended by this read.
         """
-        before = self._states(lost)
-        until_s = min(deadline_s, self._runtime.clock() + LOOK_S)
-        for _ in range(2):  # the first look may learn no more than that its own connection was lost too
+        before, began_s = self._states(lost), self._runtime.clock()
+        until_s, down, away = min(deadline_s, began_s + LOOK_S), frozenset[str](), lost
+        await self._look_at(lost, until_s)  # it may learn no more than that its own connection was lost too
+        while away or self._runtime.clock() < began_s + NOTICE_S:
             await self._look_at(lost, until_s)
-        down = {name for name, state in self._states(lost).items() if state.trouble}
-        away = down
-        while away and (left_s := until_s - self._runtime.clock()) > LEAST_S:
+            away = frozenset(name for name, state in self._states(lost).items() if state.trouble)
+            down |= away
+            left_s = until_s - self._runtime.clock()
+            if left_s <= LEAST_S:
+                break
             await self._runtime.signal().wait(min(PAUSE_S, left_s))
-            await self._look_at(away, until_s)
-            away = {name for name, state in self._states(down).items() if state.trouble}
         same = {n for n, now in self._states(lost).items() if came_back_the_same(before[n].observation, now)}
-        return bool(same & down) and len(same) >= MOST_LOSSES
+        return is_to_blame(len(same), bool(same & down), len(self._board.topology.staying))
 
     def _states(self, names: Iterable[str]) -> dict[str, NodeState]:
         """What is believed of those of them that still belong to the fleet."""

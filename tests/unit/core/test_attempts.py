@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from pgfleet.core.attempts import NOWHERE, came_back_the_same
+import pytest
+
+from pgfleet.core.attempts import NOWHERE, came_back_the_same, is_to_blame
 from pgfleet.core.node import Reason
 from pgfleet.core.topology import NodeState, Trouble
 from tests.unit.core.observations import saw_replica
@@ -25,3 +27,21 @@ def test_a_server_in_the_same_life_came_back_from_a_crashed_backend() -> None:
     )
     trouble = Trouble(Reason.UNREACHABLE, "in recovery", 1000.5)
     assert not came_back_the_same(BEFORE, NodeState("a", observation=again, trouble=trouble))
+
+
+@pytest.mark.parametrize(
+    ("alive", "was_down", "replicas", "blamed"),
+    [
+        (1, True, 3, False),
+        (2, True, 3, True),
+        (2, False, 3, False),
+        (3, False, 3, True),
+        (3, False, 8, True),
+        (2, False, 2, True),
+        (1, False, 1, False),
+    ],
+)
+def test_a_read_is_blamed_by_word_or_by_number(
+    alive: int, was_down: bool, replicas: int, blamed: bool
+) -> None:
+    assert is_to_blame(alive, was_down, replicas) is blamed
