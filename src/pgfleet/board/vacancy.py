@@ -13,7 +13,8 @@ class Vacancy:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._search = Search()
-        self._waiters: set[Signal] = set()
+        self._waiters: dict[Signal, None] = {}
+        """In the order in which they came."""
 
     def is_searched(self, topology: Topology) -> bool:
         """Whether all nodes are asked in a hurry now."""
@@ -26,15 +27,15 @@ class Vacancy:
     def join(self) -> Signal:
         """Wait for the place to be filled: the signal is set then."""
         signal = self._runtime.signal()
-        self._waiters.add(signal)
+        self._waiters[signal] = None
         return signal
 
     def leave(self, signal: Signal) -> None:
         """Wait no longer."""
-        self._waiters.discard(signal)
+        self._waiters.pop(signal, None)
 
     def fill(self) -> None:
         """There is a primary that takes writes: wake everybody."""
-        waiters, self._waiters = self._waiters, set()
+        waiters, self._waiters = self._waiters, {}
         for signal in waiters:
             signal.set()
