@@ -86,7 +86,8 @@ class Caller:
             self._check_refusal(error, name)
         except (SimulatedError, OSError) as error:
             self.witness.note(self.name, name, "failed:", error)
-            if name in ("fetch", "plain_fetch", "slow_fetch", "run_read"):
+            blamed = any("as if it crashed them" in note for note in getattr(error, "__notes__", ()))
+            if name in ("fetch", "plain_fetch", "slow_fetch", "run_read") and not blamed:
                 self.witness.broken(Invariant.RETRIED, f"{name}: {error!r}")
         except Exception as error:
             self.witness.broken(Invariant.OUR_ERRORS, f"{name}: {error!r}")

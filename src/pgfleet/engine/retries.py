@@ -68,4 +68,4 @@ class Retries:
         return {node.name: node for node in self._board.topology.nodes if node.name in names}
 
     async def _look_at(self, names: Iterable[str], until_s: float) -> None:
-        await self._watcher.refresh(tuple(names), max(0.0, until_s - self._runtime.clock()))
+        await self._watcher.refresh(tuple(sorted(names)), max(0.0, until_s - self._runtime.clock()))
