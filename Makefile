@@ -25,7 +25,7 @@ types: $(VENV)/.dev ## mypy --strict
 	$(BIN)/mypy $(wildcard src tests bench)
 
 unit: $(VENV)/.dev ## values in, values out: no socket, no sleep
-	$(BIN)/pytest -q tests/unit
+	$(BIN)/pytest -q -n 2 tests/unit
 
 docs: $(VENV)/.dev ## build the pages into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
