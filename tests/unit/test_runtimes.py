@@ -115,6 +115,22 @@ async def test_a_call_that_is_due_later_can_be_forgotten() -> None:
     assert calls == ["made"]
 
 
+@in_virtual_time
+async def test_no_wait_is_shorter_than_it_says_though_others_are_awake() -> None:
+    """Else whoever waits for a deadline that is a picosecond ahead finds it ahead still, and waits again, for ever."""
+    clock, others = VirtualRuntime().clock, asyncio.ensure_future(_turns(3))
+    due_s = clock() + 1e-12
+    assert due_s > clock()
+    await pass_time(due_s - clock())
+    assert clock() >= due_s
+    await others
+
+
+async def _turns(number: int) -> None:
+    for _ in range(number):
+        await asyncio.sleep(0)
+
+
 def test_tasks_need_a_loop() -> None:
     with pytest.raises(RuntimeError, match="no running event loop"):
         TaskRuntime()
