@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pgfleet.ports import Race
-from pgfleet.runtimes import ThreadRuntime, drive
+from pgfleet.runtimes import TaskRuntime, ThreadRuntime, drive
 from pgfleet.runtimes.threads import _Worker
 from tests.fakes import VirtualRuntime, in_virtual_time, pass_time, settle
 
@@ -66,6 +66,29 @@ def race(first: Attempt, second: Attempt | None) -> tuple[Race[str], Second]:
 
 def now_s() -> float:
     return asyncio.get_running_loop().time()
+
+
+async def test_a_second_is_begun_by_a_thread_that_ends_with_the_runtime() -> None:
+    class Answers(Second):
+        async def _answer(self) -> str:
+            return "second"
+
+        def begin(self) -> Coroutine[Any, Any, str]:
+            return self._answer()
+
+    async def hangs() -> str:
+        await asyncio.Event().wait()
+        return "first"
+
+    runtime = TaskRuntime()
+    assert await runtime.race(hangs(), DELAY_S, Answers(None)) == "second"
+    assert "pgfleet watchdog" in _threads()
+    await runtime.close(1.0)
+    assert "pgfleet watchdog" not in _threads()
+
+
+def _threads() -> set[str]:
+    return {thread.name for thread in threading.enumerate()}
 
 
 @in_virtual_time

@@ -9,42 +9,57 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
+from math import inf
 from typing import Any, Generic, TypeVar
 
-from pgfleet.ports import Rival
+from pgfleet.ports import Rival, Timer
 
 T = TypeVar("T")
 
 SWEEP_S = 0.002
 """How closely the delays are kept. A timer that wakes the loop more often costs more than the reads it looks after."""
 
+Later = Callable[[float, Callable[[], None]], Timer]
+"""Makes a call in so many seconds."""
+
 
 class TaskRaces:
-    """The races of one event loop. One timer looks after all of them: one for each would cost more than the read."""
+    """The races of one event loop. One timer looks after all of them: one for each would cost more than the read.
+
+    `later` had better not be the loop's own: while one of its timers is due within milliseconds, each wait of the loop
+    sets a short timer in the kernel, which costs a read half as much again as all else here.
+    """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, begin: Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        begin: Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]],
+        later: Later,
     ) -> None:
         self.begin = begin
         """Run a coroutine as a task."""
         self._loop = loop
+        self._later = later
         self._armed: deque[TaskRace[Any]] = deque()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Timer | None = None
+        self._next_s = inf
+        """When the timer is due."""
 
     def arm(self, race: TaskRace[Any], delay_s: float) -> None:
         """Begin the second when the first takes longer than this."""
         race.due_s = self._loop.time() + delay_s
         self._armed.append(race)
-        if self._timer is None or race.due_s < self._timer.when() - SWEEP_S:
+        if race.due_s < self._next_s - SWEEP_S:
             self._sweep_in(delay_s)
 
     def _sweep_in(self, delay_s: float) -> None:
         if self._timer:
             self._timer.cancel()
-        self._timer = self._loop.call_later(delay_s, self._sweep)
+        self._next_s = self._loop.time() + delay_s
+        self._timer = self._later(delay_s, self._sweep)
 
     def _sweep(self) -> None:
-        now_s, self._timer = self._loop.time(), None
+        now_s, self._next_s = self._loop.time(), inf
         armed, self._armed = self._armed, deque()
         for race in armed:
             if race.is_over:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from typing import Any, TypeVar
 
-from pgfleet.ports import Rival
+from pgfleet.ports import Rival, Timer
 from pgfleet.runtimes.task_races import TaskRace, TaskRaces
+from pgfleet.runtimes.watchdog import Watchdog
 
 T = TypeVar("T")
 
@@ -54,7 +55,8 @@ class TaskRuntime:
         self._tasks: set[asyncio.Task[Any]] = set()
         self.clock = time.monotonic
         self._no_lock: AbstractContextManager[None] = nullcontext()
-        self._races = TaskRaces(self._loop, partial(self._begin, name="hedge"))
+        self._watchdog = Watchdog()
+        self._races = TaskRaces(self._loop, partial(self._begin, name="hedge"), self._call_beside)
 
     def lock(self) -> AbstractContextManager[Any]:
         """Nothing: no task is interrupted between two awaits."""
@@ -78,6 +80,14 @@ class TaskRuntime:
         task.add_done_callback(self._tasks.discard)
         return task
 
+    def _call_beside(self, delay_s: float, call: Callable[[], None]) -> Timer:
+        """A call in the loop, by a timer that is not the loop's."""
+        return self._watchdog.call_later(delay_s, partial(self._post, call))
+
+    def _post(self, call: Callable[[], None]) -> None:
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            self._loop.call_soon_threadsafe(call)
+
     def race(self, first: Coroutine[Any, Any, T], delay_s: float, rival: Rival[T]) -> TaskRace[T]:
         """Run `first` in the caller's own turn, and a rival task beside it if it takes longer than `delay_s`."""
         return TaskRace(self._races, first, delay_s, rival)
@@ -88,6 +98,7 @@ class TaskRuntime:
 
     async def close(self, timeout_s: float) -> None:
         """Wait for the tasks, and cancel what is left after `timeout_s`."""
+        self._watchdog.close()
         if not self._tasks:
             return
         _, late = await asyncio.wait(self._tasks, timeout=timeout_s)

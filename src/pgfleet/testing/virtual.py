@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from pgfleet.aio import AsyncReplicaRouter
 from pgfleet.assembly import Connect
 from pgfleet.engine import Engine
-from pgfleet.ports import Runtime
+from pgfleet.ports import Runtime, Timer
 from pgfleet.runtimes import TaskRuntime
 from pgfleet.settings import Settings
 
@@ -112,6 +112,9 @@ class VirtualRuntime(TaskRuntime):
     def __init__(self) -> None:
         super().__init__()
         self.clock = self._loop.time
+
+    def _call_beside(self, delay_s: float, call: Callable[[], None]) -> Timer:
+        return self._loop.call_later(delay_s, call)
 
     async def aside(self, call: Callable[[], T]) -> T:
         """At once: a thread would know nothing of virtual time."""
