@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +30,14 @@ def on_local_fleet(name: str, options: Options, replicas: int, directory: Path |
     view = View()
     with ending_as_ctrl_c(), _fleet(replicas, directory, view) as fleet, hand(fleet.directory) as doing:
         return [
-            _play(view, scenario, lambda it=scenario: run(it, options, fleet, doing, view.tell))  # type: ignore[misc]
+            _play(view, scenario, partial(run, scenario, options, fleet, doing, view.tell))
             for scenario in _scenarios(name)
         ]
 
 
-def _play(view: View, scenario: Scenario, begin: Callable[[], Any]) -> Drill:
+def _play(view: View, scenario: Scenario, begin: Callable[[], Coroutine[Any, Any, Drill]]) -> Drill:
     with view.running(f"{scenario.name}: {scenario.about}"):
-        drill: Drill = asyncio.run(begin())
-        return drill
+        return asyncio.run(begin())
 
 
 @contextmanager
@@ -77,7 +77,7 @@ def on_environment(name: str, options: Options, may_break: bool) -> list[Drill]:
     settings, view = Settings.from_env(), View()
     with ending_as_ctrl_c(), hand(None) as doing:
         return [
-            _play(view, scenario, lambda it=scenario: run_against(it, options, settings, doing, view.tell))  # type: ignore[misc]
+            _play(view, scenario, partial(run_against, scenario, options, settings, doing, view.tell))
             for scenario in scenarios
         ]
 
