@@ -181,7 +181,10 @@ async def test_a_pooler_that_leads_elsewhere_is_one_clear_reason(
 async def test_a_pooler_that_nobody_spoke_of_is_one_clear_error(
     face: Face, fleet: LocalFleet, before: dict[str, Bouncer], probes: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    unsaid: dict[str, str | None] = {"PGFLEET_POOLER": None}
+    unsaid: dict[str, str | None] = {
+        "PGFLEET_POOLER": None,
+        "DB_CONNECTION_TIMEOUT": "3s",
+    }  # how long a write waits
     if probes == "through the pooler":
         names = ("DATABASE_PROBE_URL", *(f"READ_REPLICA_{number}_PROBE_URL" for number in (1, 2, 3)))
         unsaid |= dict.fromkeys(names)
