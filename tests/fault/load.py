@@ -47,6 +47,16 @@ class Load:
         assert not self.errors, str(self.errors[0])
         return self.answers
 
+    async def each_anew(self) -> None:
+        """Return when every caller has begun and ended another read: none that is under way now is left."""
+        self.forget()
+        await becomes(lambda: self.callers_since == READERS[0].callers or bool(self.errors))
+
+    @property
+    def callers_since(self) -> int:
+        """How many callers have begun and ended a read since the last `forget`."""
+        return len({call.caller for call in self.under_way.calls if call.began_s >= self.forgotten_s})
+
 
 def load(fleet: LocalFleet, router: Router) -> AbstractAsyncContextManager[Load]:
     """16 callers of `fetch` while the block runs; it ends with an error if any of them met one."""
