@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 # The suites on real PostgreSQL share the cores; one worker starts its own fleets, module by module.
-WORKERS ?= -n 2 --dist loadscope
+WORKERS ?= -n 3 --dist loadscope
 
 # Histories that `make sim` lives.
 SEEDS ?= 10000
