@@ -2,7 +2,8 @@
 # Needs make and Python 3.11 or newer; all else goes into .venv. Another Python: `make PYTHON=python3.13`.
 
 PYTHON ?= python3
-# The suites on real PostgreSQL share the cores; one worker starts its own fleets, module by module.
+# The suites on real PostgreSQL share the cores; a worker starts its own fleets, module by module. They wait more than
+# they compute, so there are more of them than cores.
 WORKERS ?= -n 3 --dist loadscope
 
 # Histories that `make sim` lives.
