@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, Unpack, overload
 
 from pgfleet.assembly import Connect
-from pgfleet.core.intent import PLAIN, ReadIntent
+from pgfleet.core.intent import ReadIntent
 from pgfleet.core.statement import leaves_session_alone
 from pgfleet.engine import Engine
 from pgfleet.engine.terms import check_time
 from pgfleet.engine.transactions import Transaction
+from pgfleet.engine.wishes import ReadOptions
 from pgfleet.face import Face
 from pgfleet.pool import Pooled
 from pgfleet.runtimes import TaskRuntime
+from pgfleet.sessions import present
 
 if TYPE_CHECKING:
     import asyncpg
@@ -159,23 +161,21 @@ class AsyncReplicaRouter(Face[C]):
     def read(
         self,
         *,
-        org_id: Hashable = None,
-        prefer_replica: bool = True,
-        max_lag_s: float | None = None,
         timeout_s: float | None = None,
         transaction: bool = False,
+        **options: Unpack[ReadOptions],
     ) -> AsyncReadLease[C] | AsyncTransactionLease[C]:
         """A connection for reads, of one node for the block: a replica that qualifies, else the primary.
 
-        `org_id`: it has replayed all that this org wrote through this router. `max_lag_s`: it is at most this stale.
-        `prefer_replica=False`: the primary. `timeout_s` bounds the wait for the connection. `transaction`: one
-        REPEATABLE READ READ ONLY transaction; else autocommit.
-        Raises LeaseTimeout, PrimaryUnavailable, RouterClosed on entering.
+        `org_id`: it has replayed all that this org wrote through this router. `after`: all that a token covers.
+        `max_lag_s`, `max_lag_bytes`: it is at most this stale. `prefer_replica=False`, `consistency="strong"`: the
+        primary. The other options are told by `ReadOptions`. `timeout_s` bounds the wait for the connection.
+        `transaction`: one REPEATABLE READ READ ONLY transaction; else autocommit.
+        Raises LeaseTimeout, PrimaryUnavailable, NoReplica, RouterClosed on entering; WritesLost, TokenError at once.
         """
         check_time(timeout_s)
         engine = self._engine or self.engine
-        plain = org_id is None and prefer_replica and max_lag_s is None
-        intent = PLAIN if plain else self._intent(org_id, prefer_replica, max_lag_s)
+        intent = self._intent(engine, options)
         if transaction:
             return AsyncTransactionLease(lambda: engine.open_read(intent, timeout_s), engine.end_read)
         return AsyncReadLease(engine, intent, timeout_s)
@@ -190,20 +190,18 @@ class AsyncReplicaRouter(Face[C]):
         RouterClosed on entering (nothing was sent); on leaving, when the connection was lost, PrimaryUnavailable
         (surely not committed) or OutcomeUnknown.
         """
-        engine = self.engine
+        engine, session = self.engine, present(self)
         return AsyncTransactionLease(
-            lambda: engine.open_write(transaction, timeout_s, org_id), engine.end_write
+            lambda: engine.open_write(transaction, timeout_s, org_id, session), engine.end_write
         )
 
     async def fetch(
         self,
         sql: str,
         *args: Any,
-        org_id: Hashable = None,
-        prefer_replica: bool = True,
-        max_lag_s: float | None = None,
         timeout_s: float | None = None,
         hedge: bool | None = None,
+        **options: Unpack[ReadOptions],
     ) -> list[Any]:
         """The driver's rows of one read, with the driver's placeholders. Tried on another node when one fails.
 
@@ -212,8 +210,7 @@ class AsyncReplicaRouter(Face[C]):
         Raises ReadTimeout when it does not finish within `timeout_s`; errors of the SQL pass as they are.
         """
         engine = self._engine or self.engine
-        plain = org_id is None and prefer_replica and max_lag_s is None
-        intent = PLAIN if plain else self._intent(org_id, prefer_replica, max_lag_s)
+        intent = self._intent(engine, options)
         if self._hedges and hedge is None:
             hedge = leaves_session_alone(sql)
         return await engine.fetch(sql, args, intent, timeout_s, hedge)
@@ -232,17 +229,24 @@ class AsyncReplicaRouter(Face[C]):
         self,
         fn: Callable[[C], Awaitable[T]],
         *,
-        org_id: Hashable = None,
-        prefer_replica: bool = True,
-        max_lag_s: float | None = None,
         timeout_s: float | None = None,
+        **options: Unpack[ReadOptions],
     ) -> T:
         """What `fn(conn)` returns. When its node fails under it, `fn` runs again on another: it must only read."""
-        intent = self._intent(org_id, prefer_replica, max_lag_s)
-        return await self.engine.run_read(fn, intent, timeout_s)
+        engine = self.engine
+        return await engine.run_read(fn, self._intent(engine, options), timeout_s)
 
     async def execute(
         self, sql: str, *args: Any, org_id: Hashable = None, timeout_s: float | None = None
     ) -> str:
         """One write on the primary, never sent twice; the server's command tag."""
-        return await self.engine.execute(sql, args, timeout_s, org_id)
+        return await self.engine.execute(sql, args, timeout_s, org_id, present(self))
+
+    async def token(self, *, org_id: Hashable = None) -> str:
+        """A signed token of what this org has written, for `after=` in another process: safe in a header or a cookie.
+
+        Without `org_id`: of what the present session must see; outside of one, of all that is committed by now.
+        Asks the primary where it stands, once for all who wait.
+        Raises ConfigurationError without PGFLEET_TOKEN_SECRET, PrimaryUnavailable, WritesLost.
+        """
+        return await self.engine.wishes.token(org_id, None if org_id is not None else present(self))

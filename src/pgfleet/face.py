@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Generic, Self, TypeVar, Unpack
 
 from pgfleet.assembly import Connect, assemble
 from pgfleet.core.explain import Explanation, explain
@@ -12,8 +12,10 @@ from pgfleet.core.intent import PLAIN, ReadIntent
 from pgfleet.core.report import PoolStats
 from pgfleet.core.topology import Topology
 from pgfleet.engine import Engine
+from pgfleet.engine.wishes import ReadOptions
 from pgfleet.errors import ConfigurationError, DriverMissing, RouterClosed
 from pgfleet.ports import Runtime
+from pgfleet.sessions import Scope, any_present, present
 from pgfleet.settings import Settings
 
 C = TypeVar("C")
@@ -69,13 +71,21 @@ class Face(Generic[C]):
         """
         self.engine.members.undrain(name)
 
-    def explain(
-        self, *, org_id: Hashable = None, prefer_replica: bool = True, max_lag_s: float | None = None
-    ) -> Explanation:
-        """Which nodes such a read could take now, and why not the others."""
-        board = self.engine.board
-        plan = board.plan(self._intent(org_id, prefer_replica, max_lag_s))
-        return explain(board.topology, plan, board.now_s())
+    def session(self, after: str | None = None) -> Scope:
+        """`with router.session() as s`: within it reads see what was written in it, and never less than before.
+
+        The context carries it into tasks and into `asyncio.to_thread`. Of two, one within the other, the inner one
+        counts. `after`: a token of `token()`, whose writes are seen from the beginning. `s.wrote` tells whether a
+        write has begun in it. Raises ConfigurationError, TokenError, WritesLost, RouterClosed.
+        """
+        return Scope(self.engine.wishes.session(present(self), after), self)
+
+    def explain(self, **options: Unpack[ReadOptions]) -> Explanation:
+        """Which nodes such a read could take now, why not the others, and what it must see."""
+        engine = self.engine
+        intent = engine.questions.intent(present(self), **options)
+        board, now_s = engine.board, engine.board.now_s()
+        return explain(board.topology, board.plan(intent), now_s, intent)
 
     def accept_cluster(self, system_id: int) -> None:
         """Use the cluster of this system identifier from now on, as after a move to servers made anew.
@@ -102,15 +112,15 @@ class Face(Generic[C]):
             name: (node.reads.stats(), node.writes.stats()) for name, node in self.engine.board.nodes.items()
         }
 
-    def _intent(self, org_id: Hashable, prefer_replica: bool, max_lag_s: float | None) -> ReadIntent:
-        if max_lag_s is not None and not max_lag_s > 0:
-            raise ValueError(
-                f"max_lag_s must be above 0, not {max_lag_s!r}; prefer_replica=False reads the primary"
-            )
-        wrote_s = self.engine.board.marks.last_write_s(org_id) if org_id is not None else 0.0
-        if prefer_replica and max_lag_s is None and not wrote_s:
-            return PLAIN
-        return ReadIntent(prefer_replica, max_lag_s, wrote_s or None)
+    def _intent(self, engine: Engine[C], options: ReadOptions) -> ReadIntent:
+        """What these options ask for, in the present session."""
+        session = present(self) if any_present() else None
+        if session is None:
+            if not options:
+                return PLAIN
+            if len(options) == 1 and (org_id := options.get("org_id")) is not None:
+                return engine.wishes.org(org_id)
+        return engine.wishes.intent(session, **options)
 
 
 def _load(connectors: Callable[[], Connect[Any]], driver: str) -> Connect[Any]:

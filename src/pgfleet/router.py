@@ -7,16 +7,18 @@ import weakref
 from collections.abc import Callable, Coroutine, Hashable, Mapping
 from threading import Lock
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, Unpack
 
 from pgfleet.assembly import Connect
-from pgfleet.core.intent import PLAIN, ReadIntent
+from pgfleet.core.intent import ReadIntent
 from pgfleet.engine import Engine
 from pgfleet.engine.terms import check_time
 from pgfleet.engine.transactions import Transaction
+from pgfleet.engine.wishes import ReadOptions
 from pgfleet.face import Face
 from pgfleet.pool import Pooled
 from pgfleet.runtimes import ThreadRuntime, drive
+from pgfleet.sessions import present
 from pgfleet.settings import Settings
 
 if TYPE_CHECKING:
@@ -137,23 +139,21 @@ class ReplicaRouter(Face[C]):
     def read(
         self,
         *,
-        org_id: Hashable = None,
-        prefer_replica: bool = True,
-        max_lag_s: float | None = None,
         timeout_s: float | None = None,
         transaction: bool = False,
+        **options: Unpack[ReadOptions],
     ) -> ReadLease[C] | TransactionLease[C]:
         """A connection for reads, of one node for the block: a replica that qualifies, else the primary.
 
-        `org_id`: it has replayed all that this org wrote through this router. `max_lag_s`: it is at most this stale.
-        `prefer_replica=False`: the primary. `timeout_s` bounds the wait for the connection. `transaction`: one
-        REPEATABLE READ READ ONLY transaction; else autocommit.
-        Raises LeaseTimeout, PrimaryUnavailable, RouterClosed on entering.
+        `org_id`: it has replayed all that this org wrote through this router. `after`: all that a token covers.
+        `max_lag_s`, `max_lag_bytes`: it is at most this stale. `prefer_replica=False`, `consistency="strong"`: the
+        primary. The other options are told by `ReadOptions`. `timeout_s` bounds the wait for the connection.
+        `transaction`: one REPEATABLE READ READ ONLY transaction; else autocommit.
+        Raises LeaseTimeout, PrimaryUnavailable, NoReplica, RouterClosed on entering; WritesLost, TokenError at once.
         """
         check_time(timeout_s)
         engine = self._engine or self.engine
-        plain = org_id is None and prefer_replica and max_lag_s is None
-        intent = PLAIN if plain else self._intent(org_id, prefer_replica, max_lag_s)
+        intent = self._intent(engine, options)
         if transaction:
             return TransactionLease(lambda: engine.open_read(intent, timeout_s), engine.end_read)
         return ReadLease(engine, intent, timeout_s)
@@ -168,18 +168,18 @@ class ReplicaRouter(Face[C]):
         RouterClosed on entering (nothing was sent); on leaving, when the connection was lost, PrimaryUnavailable
         (surely not committed) or OutcomeUnknown.
         """
-        engine = self.engine
-        return TransactionLease(lambda: engine.open_write(transaction, timeout_s, org_id), engine.end_write)
+        engine, session = self.engine, present(self)
+        return TransactionLease(
+            lambda: engine.open_write(transaction, timeout_s, org_id, session), engine.end_write
+        )
 
     def fetch(
         self,
         sql: str,
         *args: Any,
-        org_id: Hashable = None,
-        prefer_replica: bool = True,
-        max_lag_s: float | None = None,
         timeout_s: float | None = None,
         hedge: bool | None = None,
+        **options: Unpack[ReadOptions],
     ) -> list[Any]:
         """The driver's rows of one read, with the driver's placeholders. Tried on another node when one fails.
 
@@ -187,8 +187,8 @@ class ReplicaRouter(Face[C]):
         costs a thread, so here it is off unless it is asked for.
         Raises ReadTimeout when it does not finish within `timeout_s`; errors of the SQL pass as they are.
         """
-        intent = self._intent(org_id, prefer_replica, max_lag_s)
-        return drive(self.engine.fetch(sql, args, intent, timeout_s, hedge))
+        engine = self._engine or self.engine
+        return drive(engine.fetch(sql, args, self._intent(engine, options), timeout_s, hedge))
 
     def fetch_one(self, sql: str, *args: Any, **options: Any) -> Any:
         """The first row, or None. Options as of `fetch`."""
@@ -204,22 +204,29 @@ class ReplicaRouter(Face[C]):
         self,
         fn: Callable[[C], T],
         *,
-        org_id: Hashable = None,
-        prefer_replica: bool = True,
-        max_lag_s: float | None = None,
         timeout_s: float | None = None,
+        **options: Unpack[ReadOptions],
     ) -> T:
         """What `fn(conn)` returns. When its node fails under it, `fn` runs again on another: it must only read."""
 
         async def work(conn: C) -> T:
             return fn(conn)
 
-        intent = self._intent(org_id, prefer_replica, max_lag_s)
-        return drive(self.engine.run_read(work, intent, timeout_s))
+        engine = self.engine
+        return drive(engine.run_read(work, self._intent(engine, options), timeout_s))
 
     def execute(self, sql: str, *args: Any, org_id: Hashable = None, timeout_s: float | None = None) -> str:
         """One write on the primary, never sent twice; the server's command tag."""
-        return drive(self.engine.execute(sql, args, timeout_s, org_id))
+        return drive(self.engine.execute(sql, args, timeout_s, org_id, present(self)))
+
+    def token(self, *, org_id: Hashable = None) -> str:
+        """A signed token of what this org has written, for `after=` in another process: safe in a header or a cookie.
+
+        Without `org_id`: of what the present session must see; outside of one, of all that is committed by now.
+        Asks the primary where it stands, once for all who wait.
+        Raises ConfigurationError without PGFLEET_TOKEN_SECRET, PrimaryUnavailable, WritesLost.
+        """
+        return drive(self.engine.wishes.token(org_id, None if org_id is not None else present(self)))
 
     @property
     def engine(self) -> Engine[C]:

@@ -164,7 +164,7 @@ async def test_explain_knows_an_org_that_is_writing(local_fleet: LocalFleet, org
     async with api(local_fleet.environ()) as served, served.router.write(org_id=org_id):
         told = await served.untimed(f"{EXPLAIN}?org_id={org_id}")
         assert told["candidates"] == ["primary"]
-        assert told["nodes"][1]["reason"] == "has not replayed this org's last write"
+        assert told["nodes"][1]["reason"] == "has not replayed what this read must see"
         assert (await served.untimed(f"{EXPLAIN}?org_id=8"))["candidates"] == [*REPLICAS, "primary"]
 
 

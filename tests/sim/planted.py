@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from pgfleet.board import Board
-from pgfleet.core import plan, staleness, topology
+from pgfleet.core import ground, staleness, topology
+from pgfleet.core.marks import WriteMarks
 from pgfleet.core.node import Observation
 from pgfleet.core.staleness import PrimaryHistory
 from pgfleet.core.topology import Topology
-from pgfleet.core.watermark import WriteMarks
-from pgfleet.engine import Engine
+from pgfleet.engine.transactions import Transactions
 from pgfleet.errors import OutcomeUnknown
 from pgfleet.pool import Pool, Pooled
 from pgfleet.testing.simulated.errors import SimulatedError
@@ -47,8 +47,8 @@ def one_sample_too_kind(patch: pytest.MonkeyPatch) -> None:
 
 def no_timelines(patch: pytest.MonkeyPatch) -> None:
     """Positions of all timelines are compared."""
-    checks = tuple(check for check in plan._CHECKS if check.__name__ != "untimely")
-    patch.setattr(plan, "_CHECKS", checks)
+    checks = tuple(check for check in ground._CHECKS if check.__name__ != "untimely")
+    patch.setattr(ground, "_CHECKS", checks)
 
 
 def no_incarnations(patch: pytest.MonkeyPatch) -> None:
@@ -137,15 +137,15 @@ def marked_at_the_start(patch: pytest.MonkeyPatch) -> None:
 
 def writes_again(patch: pytest.MonkeyPatch) -> None:
     """A write whose connection was lost is sent again."""
-    execute = Engine.execute
+    execute = Transactions.execute
 
-    async def stubborn(self: Engine[Any], *args: Any) -> str:
+    async def stubborn(self: Transactions[Any], *args: Any) -> str:
         try:
             return await execute(self, *args)
         except (SimulatedError, OutcomeUnknown):
             return await execute(self, *args)
 
-    patch.setattr(Engine, "execute", stubborn)
+    patch.setattr(Transactions, "execute", stubborn)
 
 
 PLANTED: dict[str, tuple[Plant, frozenset[Inv]]] = {

@@ -345,8 +345,8 @@ def test_candidates_in_turn_come_with_the_free_ones_first_and_the_primary_last()
 
 def test_marks_of_writers_are_kept_by_org() -> None:
     known, clock = board(1)
-    slot = known.begin_write("org")
-    assert known.marks.last_write_s("org") == float("inf")
+    write = known.writes.begin("org", None)
+    assert known.writes.marks.last_write_s("org") == float("inf")
     clock.now_s += 1.0
-    known.end_write(slot)
-    assert known.marks.last_write_s("org") == clock.now_s
+    known.end_write(write, known.nodes["primary"], acknowledged=True)
+    assert known.writes.marks.last_write_s("org") == clock.now_s

@@ -126,7 +126,7 @@ async def test_a_write_that_is_cancelled_while_it_waits_leaves_nothing_behind() 
         write.cancel()
         with pytest.raises(asyncio.CancelledError):
             await write
-        assert not router.engine.board.marks._open
+        assert not router.engine.board.writes.marks._open
 
 
 @in_virtual_time

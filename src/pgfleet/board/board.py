@@ -6,7 +6,8 @@ Everything here is decided under one lock and touches no network.
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import inf
 from typing import Generic, TypeVar
 
 from pgfleet.board.fallback import AnyPool, Fallback
@@ -14,13 +15,13 @@ from pgfleet.board.node import Node, share_out
 from pgfleet.board.order import in_turn
 from pgfleet.board.table import Tables, no_table
 from pgfleet.board.vacancy import Vacancy
+from pgfleet.board.writes import Write, Writes
 from pgfleet.core.ejection import Phase, Standing, returning
 from pgfleet.core.intent import PLAIN, ReadIntent
 from pgfleet.core.membership import Member
 from pgfleet.core.node import Observation, Reason
 from pgfleet.core.plan import Plan, plan_read
 from pgfleet.core.topology import NodeState, Topology, Trouble
-from pgfleet.core.watermark import WriteMarks
 from pgfleet.ports import Runtime, Signal
 from pgfleet.settings import Settings
 
@@ -37,7 +38,11 @@ class Board(Generic[C]):
         self.settings = settings
         self.nodes: Mapping[str, Node[C]] = {node.name: node for node in nodes}
         """Replaced whole, too."""
-        self.marks = WriteMarks()
+        self.writes = Writes(runtime)
+        self.samples = 0
+        """How often the primary has said where it stands."""
+        self.lineage_settled_s = -inf
+        """No write that ended later than this was lost in a promotion."""
         self.vacancy = Vacancy(runtime)
         self.fallback = Fallback(settings, runtime)
         self._runtime = runtime
@@ -104,6 +109,8 @@ class Board(Generic[C]):
             if before.trouble or reborn:
                 self._drain(name)
             self._fence(newly_fenced, Reason.FENCED)
+            self.samples += name == self.topology.primary_name
+            self.lineage_settled_s = self.topology.lineage.settled_s
             if moved:
                 share_out(self.nodes.values(), self.topology.primary_name, self.settings)
             self.nodes[name].shutdowns = 0
@@ -145,6 +152,7 @@ class Board(Generic[C]):
             share_out(self.nodes.values(), self.topology.primary_name, self.settings)
             others = [name for name, saw in seen.items() if saw and saw.system_id != system_id]
             self._fence(others, Reason.FOREIGN_CLUSTER)
+            self.lineage_settled_s = self.topology.lineage.settled_s
             self._publish()
 
     def give_up(self, name: str) -> None:
@@ -216,15 +224,13 @@ class Board(Generic[C]):
         if self.topology.writer_name is not None:
             self.vacancy.fill()
 
-    def begin_write(self, org_id: Hashable) -> int:
-        """A write lease of this org opens; its slot, to end it with."""
-        with self._lock:
-            return self.marks.begin(org_id)
+    def end_write(self, write: Write, node: Node[C], acknowledged: bool) -> None:
+        """A write lease of this node has ended, however it ended.
 
-    def end_write(self, slot: int) -> None:
-        """That write lease has ended, however it ended."""
-        with self._lock:
-            self.marks.end(slot, self._runtime.clock())
+        What a server acknowledged that was replaced meanwhile may not be in the history of its successor.
+        """
+        replaced = self.topology.primary_name not in (None, node.name)
+        self.writes.end(write, self.topology.lineage.last if acknowledged and replaced else None)
 
     # what follows
 
@@ -233,7 +239,11 @@ class Board(Generic[C]):
         table, now_s = self.table, self._runtime.clock()
         if intent is PLAIN and now_s < table.refresh_at_s:
             return table.plan
-        return plan_read(self.topology, intent, self.settings.max_lag_s, now_s)
+        return self._plan(intent, now_s)
+
+    def _plan(self, intent: ReadIntent, now_s: float) -> Plan:
+        known = self.settings
+        return plan_read(self.topology, intent, known.max_lag_s, now_s, known.unknown == "open")
 
     def in_turn(self, plan: Plan, avoid: frozenset[str], first: AnyPool | None) -> Iterator[Node[C]]:
         """The candidates in the order to try. `first` is whose turn it is."""
@@ -242,7 +252,7 @@ class Board(Generic[C]):
     def _publish(self) -> None:
         """Make the routing table anew."""
         self._fill_vacancy()
-        plan = plan_read(self.topology, PLAIN, self.settings.max_lag_s, self._runtime.clock())
+        plan = self._plan(PLAIN, self._runtime.clock())
         if plan.replicas:
             self._fallback_told = False
         self.table = self._tables.following(self.table, plan, self.topology, self.nodes)

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 from pgfleet.board.fallback import AnyPool, Fallback, Gate
 from pgfleet.board.node import Node
 from pgfleet.board.turns import turns
-from pgfleet.core.intent import PLAIN, ReadIntent
+from pgfleet.core.intent import ReadIntent
 from pgfleet.core.plan import Plan
 from pgfleet.core.topology import Topology
 from pgfleet.pool import Pool
@@ -37,11 +37,15 @@ class RoutingTable:
 
     def satisfies(self, intent: ReadIntent) -> bool:
         """Whether every node of the table may answer this read."""
-        if intent is PLAIN:
-            return True
-        if not intent.prefer_replica or intent.max_lag_s is not None:
+        return intent.seat is None and self.has_seen(intent)
+
+    def has_seen(self, intent: ReadIntent) -> bool:
+        """Whether every node of the table has replayed what this read must see, but for what its session has read."""
+        if not intent.prefer_replica or intent.is_particular:
             return False
-        return intent.not_before_s is None or not self.names or intent.not_before_s < self.covered_s
+        if not self.names:
+            return intent.unqualified in (None, "primary")
+        return intent.not_before_s is None or intent.not_before_s < self.covered_s
 
 
 def no_table(plan: Plan) -> RoutingTable:
@@ -89,7 +93,7 @@ class Tables(Generic[C]):
 
     def _fallback_table(self, plan: Plan, nodes: Mapping[str, Node[C]]) -> RoutingTable:
         """No replica qualifies: plain reads go to the primary, if there is one."""
-        if plan.primary is None:
+        if plan.primary is None or (self._settings.unqualified != "primary" and self._fallback.is_capped):
             return no_table(plan)
         reads = nodes[plan.primary].reads
         pool = Gate(reads, self._fallback, self._runtime) if self._fallback.is_capped else reads

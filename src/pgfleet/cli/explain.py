@@ -116,6 +116,8 @@ def _print_table(report: dict[str, Any], primary: str | None, org_id: str | None
         )
     console = Console(highlight=False)
     console.print(f"{verdict(report['candidates'], primary)}\n")
+    if report["mustSee"]:
+        console.print(f"It must see {report['mustSee']}.\n")
     console.print(shown)
     print_details(console, report["nodes"])
     if org_id is not None:

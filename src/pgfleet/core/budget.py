@@ -8,6 +8,10 @@ RETRY_BURST = 100
 """Retries that can be saved up, at least: a server that dies takes all of its statements with it at once."""
 
 
+RATION_TURN_S = 0.1
+"""How long the rate of writes is measured for at a time."""
+
+
 class Budget:
     """A share of the requests, and a little each second, saved up to a burst. Begins full.
 
@@ -64,3 +68,40 @@ class Turns:
         turn_s = self.next_s(now_s)
         self._taken_until_s = max(now_s, self._taken_until_s) + self._interval_s
         return turn_s
+
+
+class Ration:
+    """Questions kept to a share of the writes, and a few each second, saved up to a burst. Begins full.
+
+    What was asked is told, not granted: a question may serve many, and some are asked for other reasons.
+    """
+
+    def __init__(self, share: float, per_s: float, burst: float) -> None:
+        self._share = share
+        self._per_s = per_s
+        self._burst = burst
+        self._saved = burst
+        self._seen: tuple[int, int, float] | None = None
+        self._rate_per_s = per_s
+        self._earned = 0.0
+        self._since_s: float | None = None
+
+    def wait_s(self, writes: int, asked: int, now_s: float) -> float:
+        """How long until one more may be asked, after so many writes and questions in all; 0.0: now.
+
+        An estimate, by the writes of late. The first call begins to count.
+        """
+        before = self._seen or (writes, asked, now_s)
+        self._seen = (writes, asked, now_s)
+        earned = self._share * max(0, writes - before[0]) + self._per_s * max(0.0, now_s - before[2])
+        self._saved = min(self._burst, self._saved + earned - max(0, asked - before[1]))
+        self._measure(earned, now_s)
+        return max(0.0, 1 - self._saved) / self._rate_per_s
+
+    def _measure(self, earned: float, now_s: float) -> None:
+        """Learn how fast questions are earned, in turns of a while."""
+        since_s = now_s if self._since_s is None else self._since_s
+        self._since_s, self._earned = since_s, self._earned + earned
+        if now_s - since_s >= RATION_TURN_S:
+            self._rate_per_s = max(self._per_s, self._earned / (now_s - since_s))
+            self._since_s, self._earned = now_s, 0.0

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import inf
 
+from pgfleet.core.freshness import behind_bytes
+from pgfleet.core.intent import PLAIN, ReadIntent
 from pgfleet.core.node import Reason, Role
 from pgfleet.core.plan import Plan, lag_s, staleness_bound_s
+from pgfleet.core.position import Watermark
 from pgfleet.core.topology import NodeState, Topology
 
 
@@ -25,6 +29,14 @@ class NodeExplanation:
     """No read of it is staler; None: not known, or not a replica."""
     lag_s: float | None
     """Its lag when it was last probed; None: not measured."""
+    satisfied: bool | None = None
+    """Whether it has replayed what the read must see, when it was last probed; None: there is nothing of the kind."""
+    behind_bytes: int | None = None
+    """How much of the log it has still to replay until then; None: not known."""
+
+    def __str__(self) -> str:
+        behind = f" ({self.behind_bytes} bytes behind it)" if self.behind_bytes else ""
+        return f"{self.name}: {'candidate' if self.candidate else self.reason}{behind}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +46,47 @@ class Explanation:
     candidates: tuple[str, ...]
     """Replicas, which are taken in turn, and then the primary, if one is known."""
     nodes: tuple[NodeExplanation, ...]
+    must_see: str | None = None
+    """The position that the read must see, as `0/3000148 on timeline 1`, or why it is not known; None: nothing."""
 
     def __str__(self) -> str:
-        lines = [f"{n.name}: {'candidate' if n.candidate else n.reason}" for n in self.nodes]
-        return "\n".join(lines)
+        lines = [f"must see {self.must_see}"] if self.must_see else []
+        return "\n".join((*lines, *map(str, self.nodes)))
 
 
-def explain(topology: Topology, plan: Plan, now_s: float) -> Explanation:
-    """Put a plan into words."""
+def explain(topology: Topology, plan: Plan, now_s: float, intent: ReadIntent = PLAIN) -> Explanation:
+    """Put the plan of a read into words."""
     candidates = (*plan.replicas, *((plan.primary,) if plan.primary else ()))
-    return Explanation(
-        candidates, tuple(_explain(topology, plan, node, candidates, now_s) for node in topology.nodes)
-    )
+    nodes = (_explain(topology, plan, node, candidates, now_s) for node in topology.nodes)
+    if not intent.must_see:
+        return Explanation(candidates, tuple(nodes))
+    watermark = _watermark(topology, intent)
+    seen = (_with_watermark(topology, told, plan, watermark) for told in nodes)
+    return Explanation(candidates, tuple(seen), _told(watermark, intent))
+
+
+def _watermark(topology: Topology, intent: ReadIntent) -> Watermark | None:
+    """The position that such a read must see, as far as it is known by now."""
+    if intent.after is not None or intent.not_before_s is None:
+        return intent.after
+    return topology.history.watermark(intent.not_before_s)
+
+
+def _told(watermark: Watermark | None, intent: ReadIntent) -> str:
+    """What is known of the position that such a read must see."""
+    if intent.not_before_s == inf:
+        return "a write that is still open"
+    return str(watermark) if watermark else "a position that the next sample of the primary tells"
+
+
+def _with_watermark(
+    topology: Topology, told: NodeExplanation, plan: Plan, watermark: Watermark | None
+) -> NodeExplanation:
+    node = topology.node(told.name)
+    if node.observation is None or node.observation.role is not Role.REPLICA:
+        return replace(told, satisfied=told.name == topology.primary_name)
+    satisfied = plan.reason(told.name) is not Reason.NOT_CAUGHT_UP
+    return replace(told, satisfied=satisfied, behind_bytes=behind_bytes(topology, node, watermark))
 
 
 def _explain(

@@ -38,6 +38,8 @@ class Observation:
     flush_lsn: Lsn | None = None
     replay_lsn: Lsn | None = None
     receive_lsn: Lsn | None = None
+    fork_lsn: Lsn | None = None
+    """Of a primary: the last position that it replayed in this life: where it was promoted, if it was in this life."""
     replay_paused: bool = False
     wal_writer_delay_s: float = 0.2
     wal_block_bytes: int | None = None
@@ -70,7 +72,7 @@ class Reason(StrEnum):
     TIMELINE_UNPROVEN = "not yet proven to follow the primary's timeline"
     STALENESS_UNKNOWN = "its staleness is not known"
     STALE = "is staler than the read allows"
-    NOT_CAUGHT_UP = "has not replayed this org's last write"
+    NOT_CAUGHT_UP = "has not replayed what this read must see"
     BUSY = "has no free connection"
     EJECTED = "is much slower than the others"
 
@@ -82,6 +84,7 @@ UNPROVEN = frozenset(
         Reason.STALENESS_UNKNOWN,
         Reason.STALE,
         Reason.NOT_PROBED,
+        Reason.NOT_CAUGHT_UP,
     )
 )
 """Reasons that another look at the node, and at the primary, may take away."""

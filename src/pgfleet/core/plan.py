@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from math import inf
 
 from pgfleet.core.ejection import parts_of
+from pgfleet.core.freshness import Freshness
+from pgfleet.core.ground import Ground
 from pgfleet.core.intent import ReadIntent
-from pgfleet.core.node import UNPROVEN, Observation, Reason, Role
+from pgfleet.core.node import UNPROVEN, Reason
 from pgfleet.core.topology import NodeState, Topology
 
 LOOK_AGAIN_S = 1.0
@@ -50,48 +52,58 @@ class Plan:
         return dict(self.left_out).get(name)
 
 
-def plan_read(topology: Topology, intent: ReadIntent, max_lag_s: float, now_s: float) -> Plan:
+def plan_read(
+    topology: Topology, intent: ReadIntent, max_lag_s: float, now_s: float, takes_unknown: bool = False
+) -> Plan:
     """The candidates for a read at `now_s`. `max_lag_s` bounds the reads that name no bound of their own.
 
     While no primary answers, or is too full to be probed, that bound stands still at its last sample, so that
-    replicas go on serving; a bound that the read names itself does not.
+    replicas go on serving; a bound that the read names itself does not. `takes_unknown`: a replica of unknown
+    staleness serves the reads that do not say whether it may.
     """
-    ground = _Ground.of(topology)
+    ground = Ground.of(topology)
     frozen = intent.max_lag_s is None and (topology.primary is None or topology.primary.is_full)
     asked_until_s = topology.history.last_asked_s if frozen else None
     bound_s = max_lag_s if intent.max_lag_s is None else intent.max_lag_s
-    at_s = now_s if asked_until_s is None else asked_until_s
+    wanted = Freshness(
+        ground, intent, bound_s, now_s, now_s if asked_until_s is None else asked_until_s, takes_unknown
+    )
     covered_s = {node.name: ground.covered_s(node) for node in topology.nodes}
     reasons = {
-        node.name: ground.exclude(node) or _too_stale(covered_s[node.name], intent, bound_s, at_s)
-        for node in topology.nodes
+        node.name: ground.exclude(node) or wanted.lacks(node, covered_s[node.name]) for node in topology.nodes
     }
     parts = _parts(topology, [node for node in topology.nodes if not reasons[node.name]])
     reasons |= {name: Reason.EJECTED for name, part in parts.items() if part is None}
     replicas = {name: part for name, part in parts.items() if part is not None}
     oldest_s = min((at for name in replicas if (at := covered_s[name]) is not None), default=-inf)
-    runs_out = replicas and not frozen
+    runs_out = replicas and not frozen and oldest_s > -inf
     return Plan(
         replicas=tuple(replicas) if intent.prefer_replica else (),
         parts=tuple(replicas.values()) if intent.prefer_replica else (),
-        primary=topology.primary_name,
+        primary=_primary(topology, intent),
         left_out=tuple((name, reason) for name, reason in reasons.items() if reason),
         valid_until_s=oldest_s + bound_s if runs_out else inf,
         refresh_at_s=oldest_s + bound_s / 2 if runs_out else _look_again_at_s(topology, reasons, replicas),
-        covered_s=oldest_s,
+        covered_s=-inf if None in map(covered_s.get, replicas) else oldest_s,
     )
+
+
+def _primary(topology: Topology, intent: ReadIntent) -> str | None:
+    """The primary, unless the read knows of a promotion that we have not seen yet: then ours is an old one."""
+    is_old = intent.after is not None and intent.after.timeline > topology.highest_timeline
+    return None if is_old else topology.primary_name
 
 
 def staleness_bound_s(topology: Topology, node: NodeState, now_s: float) -> float | None:
     """No read of this replica is staler than this, at `now_s`; None: not known, or not a replica of this fleet."""
-    ground = _Ground.of(topology)
+    ground = Ground.of(topology)
     covered_s = None if ground.exclude(node) else ground.covered_s(node)
     return None if covered_s is None else now_s - covered_s
 
 
 def lag_s(topology: Topology, node: NodeState) -> float | None:
     """The replica's lag when it was last probed, as people read it; None: not measured."""
-    seen, ground = node.observation, _Ground.of(topology)
+    seen, ground = node.observation, Ground.of(topology)
     if seen is None or seen.replay_lsn is None or ground.foreign(node, seen) or ground.untimely(node, seen):
         return None
     return topology.history.lag_s(seen.replay_lsn, seen.asked_s, seen.xmin)
@@ -109,82 +121,3 @@ def _look_again_at_s(
 ) -> float:
     unproven = [node.observation for node in topology.nodes if reasons[node.name] in UNPROVEN]
     return min((seen.answered_s + LOOK_AGAIN_S for seen in unproven if seen and not replicas), default=inf)
-
-
-def _too_stale(covered_s: float | None, intent: ReadIntent, bound_s: float, at_s: float) -> Reason | None:
-    if covered_s is None:
-        return Reason.STALENESS_UNKNOWN
-    if intent.not_before_s is not None and covered_s <= intent.not_before_s:
-        return Reason.NOT_CAUGHT_UP
-    return Reason.STALE if at_s - covered_s >= bound_s else None
-
-
-@dataclass(frozen=True, slots=True)
-class _Ground:
-    """What the nodes are judged against, worked out once for all of them."""
-
-    topology: Topology
-    first_names: dict[tuple[int, str], str]
-    """By server (cluster, incarnation) the first node that reached it: one postmaster may have two names."""
-
-    @classmethod
-    def of(cls, topology: Topology) -> _Ground:
-        first_names: dict[tuple[int, str], str] = {}
-        for node in topology.nodes:
-            if node.observation and not node.trouble:
-                first_names.setdefault(_server(node.observation), node.name)
-        return cls(topology, first_names)
-
-    def exclude(self, node: NodeState) -> Reason | None:
-        """Why this node serves no reads at all, however stale they may be."""
-        if not self.topology.use_replicas:
-            return Reason.REPLICAS_DISABLED
-        if node.draining:
-            return Reason.DRAINED
-        if node.trouble:
-            return node.trouble.reason
-        if node.observation is None:
-            return Reason.NOT_PROBED
-        return next((reason for check in _CHECKS if (reason := check(self, node, node.observation))), None)
-
-    def covered_s(self, node: NodeState) -> float | None:
-        """The latest moment whose every visible commit this replica has replayed; None: not known."""
-        seen = node.observation
-        return (
-            None
-            if not seen or seen.replay_lsn is None
-            else self.topology.history.covered_s(seen.replay_lsn, seen.xmin)
-        )
-
-    def foreign(self, node: NodeState, seen: Observation) -> Reason | None:
-        if self.topology.system_id is None:
-            return Reason.CLUSTER_UNKNOWN
-        return None if seen.system_id == self.topology.system_id else Reason.FOREIGN_CLUSTER
-
-    def no_standby(self, node: NodeState, seen: Observation) -> Reason | None:
-        if seen.role is Role.REPLICA:
-            return None
-        return Reason.FENCED if (seen.timeline or 0) < self.topology.highest_timeline else Reason.IS_PRIMARY
-
-    def duplicate(self, node: NodeState, seen: Observation) -> Reason | None:
-        return None if self.first_names.get(_server(seen)) == node.name else Reason.DUPLICATE
-
-    def untimely(self, node: NodeState, seen: Observation) -> Reason | None:
-        """Positions of two timelines do not compare: a standby of the old primary may stand past the new one."""
-        written_by = self.topology.history.written_by
-        if written_by is None:
-            return Reason.STALENESS_UNKNOWN
-        proven = node.timeline == written_by.timeline == self.topology.highest_timeline
-        return None if proven and not self.topology.is_split else Reason.TIMELINE_UNPROVEN
-
-
-_CHECKS: tuple[Callable[[_Ground, NodeState, Observation], Reason | None], ...] = (
-    _Ground.foreign,
-    _Ground.no_standby,
-    _Ground.duplicate,
-    _Ground.untimely,
-)
-
-
-def _server(seen: Observation) -> tuple[int, str]:
-    return seen.system_id, seen.incarnation

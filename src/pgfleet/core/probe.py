@@ -22,7 +22,7 @@ select r.in_recovery,
             then pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8) end,
        case when not r.in_recovery then pg_catalog.pg_current_wal_insert_lsn()::text end,
        case when not r.in_recovery then pg_catalog.pg_current_wal_flush_lsn()::text end,
-       case when r.in_recovery then pg_catalog.pg_last_wal_replay_lsn()::text end,
+       pg_catalog.pg_last_wal_replay_lsn()::text,
        case when r.in_recovery then pg_catalog.pg_last_wal_receive_lsn()::text end,
        case when r.in_recovery then pg_catalog.pg_is_wal_replay_paused() else false end,
        extract(epoch from pg_catalog.current_setting('wal_writer_delay')::interval)::float8,
@@ -37,7 +37,8 @@ select r.in_recovery,
 """Works for a role without privileges; `pg_monitor` adds the walreceiver's timeline. PostgreSQL 12 to 18.
 
 The timeline of a replica is the highest that a source tells. Each source may be late and none is ever early. That of a
-primary is taken from the name of its present WAL file, because its control file is late.
+primary is taken from the name of its present WAL file, because its control file is late. What it replayed last, before
+it was promoted, is where its timeline begins.
 
 The snapshot is the statement's own, older than the positions that the same statement reads. The last checkpoint stands
 beside it because a crash may give the numbers of lost transactions to new ones; recovery ends with a checkpoint.
@@ -59,7 +60,8 @@ def read_observation(row: Sequence[Any], asked_s: float, answered_s: float) -> O
         timeline=replica_timeline if in_recovery else int(wal_file_timeline, 16),
         insert_lsn=_lsn(insert),
         flush_lsn=_lsn(flush),
-        replay_lsn=_lsn(replay),
+        replay_lsn=_lsn(replay) if in_recovery else None,
+        fork_lsn=None if in_recovery else _lsn(replay),
         receive_lsn=_lsn(receive),
         replay_paused=bool(paused),
         wal_writer_delay_s=wal_writer_delay_s,

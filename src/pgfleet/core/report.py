@@ -105,6 +105,7 @@ def explanation_report(explanation: Explanation, timestamp: str) -> Json:
     return {
         "timestamp": timestamp,
         "candidates": list(explanation.candidates),
+        "mustSee": explanation.must_see,
         "nodes": [_explanation_row(node) for node in explanation.nodes],
     }
 
@@ -118,6 +119,8 @@ def _explanation_row(node: NodeExplanation) -> Json:
         "detail": node.detail,
         "stalenessBoundSeconds": _to_ms(node.staleness_bound_s),
         "lagSeconds": _to_ms(node.lag_s),
+        "satisfied": node.satisfied,
+        "behindBytes": node.behind_bytes,
     }
 
 

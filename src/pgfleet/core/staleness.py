@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from pgfleet.core.lsn import Lsn, replayable
 from pgfleet.core.node import Observation
+from pgfleet.core.position import Watermark
 
 MAX_SAMPLES = 600
 SETTLE_DELAYS = 3
@@ -65,6 +66,13 @@ class PrimaryHistory:
         if written_by != self.written_by:
             return PrimaryHistory(written_by, (sample,))
         return PrimaryHistory(written_by, _append(self.samples, sample))
+
+    def watermark(self, moment_s: float) -> Watermark | None:
+        """Before which position all lies that was visible at this moment; None: nobody has asked since."""
+        asked = bisect_right(self.samples, moment_s, key=_asked_s)
+        if self.written_by is None or asked == len(self.samples):
+            return None
+        return Watermark(self.written_by.system_id, self.written_by.timeline, self.samples[asked].insert_lsn)
 
     @property
     def last_asked_s(self) -> float | None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 
 from pgfleet.core.ejection import TRUSTED, Standing
+from pgfleet.core.lineage import Fork, Lineage
+from pgfleet.core.lsn import Lsn
 from pgfleet.core.membership import Member
 from pgfleet.core.node import Observation, Reason, Role
 from pgfleet.core.staleness import PrimaryHistory
@@ -43,6 +46,9 @@ class NodeState:
     """It lives, but had no connection left for the last probe: what is known of it grows old."""
     draining: bool = False
     """It takes no new read."""
+    stood: Observation | None = None
+    """When it was last seen as a standby, on the timeline that is `stood_on`."""
+    stood_on: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,8 @@ class Topology:
     nodes: tuple[NodeState, ...]
     use_replicas: bool = True
     history: PrimaryHistory = field(default_factory=PrimaryHistory)
+    lineage: Lineage = field(default_factory=Lineage)
+    """The promotions of this cluster that we saw."""
     system_id: int | None = None
     """The cluster that this fleet is: learned once, from a primary, and kept."""
     highest_timeline: int = 0
@@ -109,6 +117,8 @@ class Topology:
             return self
         timeline = self._timeline_of(node, seen)
         known = replace(node, observation=seen, trouble=None, timeline=timeline, is_full=False)
+        if seen.role is Role.REPLICA:
+            known = replace(known, stood=seen, stood_on=timeline)
         return self._with(known)._settle(name)
 
     def fail(self, name: str, trouble: Trouble) -> Topology:
@@ -183,6 +193,7 @@ class Topology:
         """Take a sample of the primary into its history, and note whom it feeds."""
         history = self.history.record(seen)
         is_same = history.written_by == self.history.written_by
+        lineage = self.lineage if is_same else self._lineage_with(seen)
         standbys = set(map(_plain_name, seen.standbys))
         fed = [
             replace(node, fed_since_s=(node.fed_since_s if is_same else None) or seen.asked_s)
@@ -190,7 +201,29 @@ class Topology:
             else replace(node, fed_since_s=None)
             for node in self.nodes
         ]
-        return replace(self, history=history, nodes=tuple(fed))
+        return replace(self, history=history, lineage=lineage, nodes=tuple(fed))
+
+    def _lineage_with(self, seen: Observation) -> Lineage:
+        """The promotions, with the one that made this server the primary, if it was one."""
+        before, timeline = self.history.written_by, seen.timeline or 0
+        if before is None or before.system_id != seen.system_id or before.timeline >= timeline:
+            return self.lineage
+        lsn = self._fork_lsn(seen, before.timeline)
+        survived_s = None if lsn is None else self.history.covered_s(lsn)
+        since_s = -inf if survived_s is None else survived_s
+        return self.lineage.after(Fork(before.timeline, timeline, lsn, since_s, seen.asked_s))
+
+    def _fork_lsn(self, seen: Observation, timeline: int) -> Lsn | None:
+        """Up to where this primary has all of that timeline, at the least: what it had replayed as a standby of it.
+
+        What it told after the promotion is exact, if it was not restarted since: then it tells of another recovery.
+        """
+        node = self.primary
+        stood = node.stood if node else None
+        if stood is None or stood.system_id != seen.system_id or (node and node.stood_on) != timeline:
+            return None
+        is_next = seen.timeline == timeline + 1 and stood.incarnation == seen.incarnation
+        return seen.fork_lsn if is_next and seen.fork_lsn is not None else stood.replay_lsn
 
 
 def _is_fenced(node: NodeState, system_id: int | None, timeline: int) -> bool:

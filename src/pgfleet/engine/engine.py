@@ -5,7 +5,6 @@ Each procedure of this house stands once, for tasks and for threads.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
 from typing import Any, Generic, TypeVar
 
 from pgfleet.board import Board
@@ -17,8 +16,11 @@ from pgfleet.engine.lender import Lender
 from pgfleet.engine.outcomes import Outcomes
 from pgfleet.engine.retries import Retries
 from pgfleet.engine.returns import Returns
+from pgfleet.engine.samples import Samples
 from pgfleet.engine.terms import Terms
+from pgfleet.engine.tokens import Tokens
 from pgfleet.engine.transactions import Transactions
+from pgfleet.engine.wishes import Wishes
 from pgfleet.engine.writer import Writer
 from pgfleet.members import Follower, Members
 from pgfleet.ports import Runtime, Watcher
@@ -44,7 +46,12 @@ class Engine(Generic[C]):
         self._follower = follower
         self._clock = runtime.clock
         self._terms = terms = Terms(board.settings.connection_timeout_s, runtime.clock)
-        self._knowledge = knowledge = Knowledge(board, watcher, runtime)
+        samples = Samples(board, watcher, runtime)
+        self._knowledge = knowledge = Knowledge(board, watcher, samples, runtime)
+        self.tokens = Tokens(board, samples, runtime)
+        self.wishes = Wishes(board, self.tokens, runtime)
+        self.questions = Wishes(board, self.tokens, runtime, tells=False)
+        """What is only asked about."""
         returns = Returns(board, knowledge, runtime)
         lender = Lender(board, knowledge, returns, terms, runtime)
         self._retries = Retries(board, watcher, runtime)
@@ -59,10 +66,7 @@ class Engine(Generic[C]):
         self.fetch, self.run_read = attempts.fetch, attempts.run_read
         self.open_read, self.end_read = self._transactions.open_read, self._transactions.end_read
         self.open_write, self.end_write = self._transactions.open_write, self._transactions.end_write
-
-    async def execute(self, sql: str, args: Sequence[Any], timeout_s: float | None, org_id: Hashable) -> str:
-        """One statement on the primary, never sent twice; the server's command tag."""
-        return await self._transactions.execute(sql, args, timeout_s, org_id)
+        self.execute = self._transactions.execute
 
     # life
 

@@ -60,6 +60,7 @@ class Hedging(Generic[C]):
             if node and (pooled := node.reads.take()):
                 pooled.pool.leases += 1
                 pooled.lent_s = self.runtime.clock()
+                self.lender.seat(pooled, intent)
                 return pooled
         return None
 
@@ -115,6 +116,7 @@ class Hedging(Generic[C]):
 
     def take_back(self, pooled: Pooled[C], end: Awaitable[None] | None = None) -> None:
         """Take the loser's connection back beside the caller: clean if its server stops in time, else dropped."""
+        pooled.seen_by = None  # nothing of it was seen
         self.runtime.spawn(self._take_back(pooled, end), "hedge lost")
 
     async def _take_back(self, pooled: Pooled[C], end: Awaitable[None] | None) -> None:

@@ -11,6 +11,7 @@ from pgfleet.core.intent import ReadIntent
 from pgfleet.core.node import UNPROVEN, Reason
 from pgfleet.core.plan import Plan, lag_s
 from pgfleet.core.succession import is_hopeless
+from pgfleet.engine.samples import Samples
 from pgfleet.ports import Runtime, Watcher
 
 REFRESH_TIMEOUT_S = 0.5
@@ -26,8 +27,9 @@ _BEHIND = (Reason.STALE, Reason.STALENESS_UNKNOWN)
 class Knowledge:
     """What is believed of the nodes, brought up to date as a caller needs it."""
 
-    def __init__(self, board: Board[Any], watcher: Watcher, runtime: Runtime) -> None:
+    def __init__(self, board: Board[Any], watcher: Watcher, samples: Samples, runtime: Runtime) -> None:
         self._board = board
+        self._samples = samples
         self._watcher = watcher
         self._runtime = runtime
 
@@ -51,12 +53,47 @@ class Knowledge:
         plan = self._board.plan(intent)
         if self._runtime.clock() >= plan.refresh_at_s:
             self._ask_all(plan.replicas)
+        if intent.after and intent.after.timeline > self._board.topology.highest_timeline:
+            plan = await self._find_promotion(intent, deadline_s)
         if not intent.prefer_replica or plan.replicas or not self._would_help(plan, intent):
             return plan
+        if intent.must_see:
+            return await self._catch_up(intent, plan, deadline_s)
         return await self._fresh_plan(intent, plan, deadline_s)
 
     def _would_help(self, plan: Plan, intent: ReadIntent) -> bool:
-        return intent.not_before_s is None and any(reason in UNPROVEN for _, reason in plan.left_out)
+        return intent.not_before_s != inf and any(reason in UNPROVEN for _, reason in plan.left_out)
+
+    async def _find_promotion(self, intent: ReadIntent, deadline_s: float) -> Plan:
+        """Another process has seen a promotion of which we know nothing yet: look at every node."""
+        await self.refresh(self._board.nodes, deadline_s)
+        return self._board.plan(intent)
+
+    async def _catch_up(self, intent: ReadIntent, plan: Plan, deadline_s: float) -> Plan:
+        """Learn where the primary stood after what the read must see, and look at the replicas until one has it."""
+        wait_s = self._board.settings.catchup_wait_ms / 1000
+        if (intent.unqualified or self._board.settings.unqualified) != "wait":
+            deadline_s = min(deadline_s, self._runtime.clock() + wait_s)
+        pause_s = FIRST_PAUSE_S
+        if not await self._samples.after(self._latest_s(intent, plan), deadline_s):
+            return plan
+        while (left_s := deadline_s - self._runtime.clock()) > 0:
+            behind = tuple(name for name, reason in plan.left_out if reason in UNPROVEN)
+            await self._watcher.refresh(behind, min(left_s, LOOK_S))
+            plan = self._board.plan(intent)
+            if plan.replicas or not self._would_help(plan, intent):
+                break
+            await self._runtime.signal().wait(max(0.0, min(pause_s, deadline_s - self._runtime.clock())))
+            pause_s = min(2 * pause_s, LOOK_S)
+        return plan
+
+    def _latest_s(self, intent: ReadIntent, plan: Plan) -> float:
+        """The latest moment that a sample of the primary must have been taken after, for this read."""
+        seen_s = intent.seat.until_s if intent.seat else -inf
+        bound_s = self._board.settings.max_lag_s if intent.max_lag_s is None else intent.max_lag_s
+        is_old = any(reason in _BEHIND for _, reason in plan.left_out)
+        fresh_s = self._runtime.clock() - bound_s / 2 if is_old else -inf
+        return max(intent.not_before_s or -inf, seen_s, fresh_s)
 
     async def _fresh_plan(self, intent: ReadIntent, plan: Plan, deadline_s: float) -> Plan:
         """Sample the primary once, then the replicas until one of them covers that sample, for a short while."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from math import inf
 from typing import Generic, TypeVar
 
@@ -12,9 +13,10 @@ from pgfleet.core.failure import Phase, Verdict
 from pgfleet.core.intent import PLAIN, ReadIntent
 from pgfleet.core.plan import Plan
 from pgfleet.engine.knowledge import Knowledge
-from pgfleet.engine.refusals import no_connection, no_turn, nobody_to_read_from, overloaded
+from pgfleet.engine.refusals import no_connection, no_replica, no_turn, nobody_to_read_from, overloaded
 from pgfleet.engine.returns import Returns
 from pgfleet.engine.terms import Terms
+from pgfleet.engine.wishes import SessionRead
 from pgfleet.errors import PgfleetError
 from pgfleet.pool import PoolClosed, Pooled, PoolTimeout
 from pgfleet.ports import Runtime
@@ -63,15 +65,48 @@ class Lender(Generic[C]):
         """The short way: the next node of the routing table has an idle connection, or has lent all and another has."""
         table = self.board.table
         now_s = self._clock()
-        if now_s >= table.refresh_at_s or (intent is not PLAIN and not table.satisfies(intent)):
+        if now_s >= table.refresh_at_s:
             return None
+        if intent is not PLAIN and not table.satisfies(intent):
+            return self._take_again(table, intent, now_s) if intent.seat else None
         pool = table.next_pool()
         pooled: Pooled[C] | None = pool.take()
         if pooled is None:
-            return self._take_from_others(table, pool, now_s)
-        pooled.pool.leases += 1
-        pooled.lent_s = now_s
+            pooled = self._take_from_others(table, pool, now_s)
+        else:
+            pooled.pool.leases += 1
+            pooled.lent_s = now_s
+        if pooled and intent is not PLAIN:
+            self.seat(pooled, intent)
         return pooled
+
+    def _take_again(self, table: RoutingTable, intent: ReadIntent, now_s: float) -> Pooled[C] | None:
+        """What is idle where the session has read before, in the same life of that server."""
+        seat = intent.seat
+        node = self.board.nodes.get(seat.name) if seat and seat.name in table.names else None
+        if seat is None or node is None or not table.has_seen(intent) or self._at(node) != seat.at:
+            return None
+        pooled = node.reads.take()
+        if pooled:
+            node.reads.leases += 1
+            pooled.lent_s = now_s
+            self.seat(pooled, intent)
+        return pooled
+
+    def seat(self, pooled: Pooled[C], intent: ReadIntent, *, at_once: bool = True) -> None:
+        """Have a session know where it reads: from now on, and once more when the read has ended.
+
+        `at_once` False: this may be the slower of two attempts, of which nothing is seen.
+        """
+        if isinstance(intent, SessionRead):
+            node = self._returns.node_of(pooled)
+            pooled.seen_by = partial(intent.session.sit, intent.seat, self._at(node))
+            if at_once:
+                pooled.seen_by()
+
+    def _at(self, node: Node[C]) -> tuple[str, str]:
+        seen = self.board.state(node).observation
+        return node.name, seen.incarnation if seen else ""
 
     def _take_from_others(self, table: RoutingTable, missed: AnyPool, now_s: float) -> Pooled[C] | None:
         """What one of the next nodes has idle, unless that of the turn may open a connection: then that is to grow."""
@@ -99,6 +134,8 @@ class Lender(Generic[C]):
         while True:
             self._terms.check_open()
             plan = await self._knowledge.plan(intent, deadline_s)
+            if await self._waits_for_replica(plan, intent, deadline_s):
+                continue
             round_ = _Round()
             for node in self.board.in_turn(plan, avoid, first):
                 if self.board.fallback.falls(node.name, plan, intent):
@@ -106,6 +143,7 @@ class Lender(Generic[C]):
                 else:
                     pooled = await self._try(node, intent, deadline_s, round_)
                 if pooled:
+                    self.seat(pooled, intent)
                     return pooled
             if not round_.busy or self._clock() >= deadline_s:
                 if self._may_do_without(intent) or not await self._knowledge.await_writer(deadline_s):
@@ -141,7 +179,29 @@ class Lender(Generic[C]):
 
     async def lend_from(self, node: Node[C], intent: ReadIntent, deadline_s: float) -> Pooled[C] | None:
         """A connection of this very node, if it has one in time and still qualifies. Tells the board what it met."""
-        return await self._try(node, intent, deadline_s, _Round())
+        pooled = await self._try(node, intent, deadline_s, _Round())
+        if pooled:
+            self.seat(pooled, intent, at_once=False)
+        return pooled
+
+    async def _waits_for_replica(self, plan: Plan, intent: ReadIntent, deadline_s: float) -> bool:
+        """Whether to plan again, after a pause, because no replica qualifies and nobody else is wanted.
+
+        Raises NoReplica when the time for that is over, or none is given.
+        """
+        policy = intent.unqualified or self.board.settings.unqualified
+        if (
+            plan.replicas
+            or not intent.prefer_replica
+            or policy == "primary"
+            or not self.board.fallback.is_capped
+        ):
+            return False
+        left_s = deadline_s - self._clock()
+        if policy == "error" or left_s <= 0:
+            raise no_replica(self.board, plan, intent)
+        await self._runtime.signal().wait(min(BUSY_PAUSE_S, left_s))
+        return True
 
     async def _try(
         self, node: Node[C], intent: ReadIntent, deadline_s: float, round_: _Round

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from pgfleet.board import Board
+from pgfleet.core.explain import explain
+from pgfleet.core.intent import ReadIntent
 from pgfleet.core.plan import Plan
 from pgfleet.core.succession import told_of_writes
-from pgfleet.errors import LeaseTimeout, Overloaded, PgfleetError, PrimaryUnavailable, SplitBrain
+from pgfleet.errors import LeaseTimeout, NoReplica, Overloaded, PgfleetError, PrimaryUnavailable, SplitBrain
 from pgfleet.faults import first_line
 
 SAFE = "Nothing was sent, so it is safe to try again. "
@@ -55,6 +57,16 @@ def nobody_to_read_from(board: Board[Any], plan: Plan, met: Exception | None) ->
     )
     error.__cause__ = met
     return error
+
+
+def no_replica(board: Board[Any], plan: Plan, intent: ReadIntent) -> NoReplica:
+    """No replica qualifies for a read that takes nobody else."""
+    reasons = "; ".join(f"{name} {why}" for name, why in plan.left_out if name != plan.primary)
+    return NoReplica(
+        f"no replica serves this read: {reasons or 'there is none'}",
+        "Give it more time or a wider bound; unqualified='primary' (PGFLEET_UNQUALIFIED) lets the primary serve it.",
+        explain(board.topology, plan, board.now_s(), intent),
+    )
 
 
 def _troubles(board: Board[Any], plan: Plan) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from pgfleet.board import Board, Node
 from pgfleet.core.failure import CONSEQUENCES, Consequence, Phase, Verdict, classify
@@ -22,6 +22,13 @@ _KEEP = Consequence()
 _DROP = Consequence(drop_connection=True)
 
 
+def _tell_seen(pooled: Pooled[Any]) -> None:
+    """What was read on it has been seen; the next borrower is another."""
+    if pooled.seen_by:
+        pooled.seen_by()
+        pooled.seen_by = None
+
+
 class Returns(Generic[C]):
     """Where each connection comes back to, whatever happened to it."""
 
@@ -33,6 +40,8 @@ class Returns(Generic[C]):
     async def done(self, pooled: Pooled[C], clean: bool) -> None:
         """Take a connection back after a statement that succeeded; `clean`: one that left the session alone."""
         pooled.replayable = False
+        if pooled.seen_by:
+            _tell_seen(pooled)
         if clean:
             pooled.pool.give(pooled)
         else:
@@ -45,6 +54,8 @@ class Returns(Generic[C]):
 
         The connection is cleaned before anybody else gets it.
         """
+        if pooled.seen_by:
+            _tell_seen(pooled)
         if error is not None and not isinstance(error, Exception):
             self.abandon(pooled)
             return _DROP

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from pgfleet.board import Board
+from pgfleet.board import Board, Session, Write
 from pgfleet.core.intent import ReadIntent
 from pgfleet.core.outcome import Moment
 from pgfleet.engine.deadline import in_time, not_begun
@@ -30,8 +30,8 @@ class Transaction(Generic[C]):
     pooled: Pooled[C]
     handle: Any
     """What the connector needs to end the transaction; None: the driver's autocommit."""
-    mark: int | None = None
-    """The slot of the org that writes."""
+    write: Write | None = None
+    """What is known of it to those who read; None: it is a read."""
 
     @property
     def moment(self) -> Moment:
@@ -65,27 +65,38 @@ class Transactions(Generic[C]):
     # writes
 
     async def open_write(
-        self, transaction: bool | None, timeout_s: float | None, org_id: Hashable
+        self,
+        transaction: bool | None,
+        timeout_s: float | None,
+        org_id: Hashable,
+        session: Session | None = None,
     ) -> Transaction[C]:
         """A connection of the primary; `transaction` None: as the driver does by itself.
 
-        From now until it ends the org counts as writing. Raises LeaseTimeout, PrimaryUnavailable, SplitBrain,
-        RouterClosed.
+        From now until it ends the org and the session count as writing. Raises LeaseTimeout, PrimaryUnavailable,
+        SplitBrain, RouterClosed.
         """
-        mark = None if org_id is None else self._board.begin_write(org_id)
+        write = self._board.writes.begin(org_id, session)
         deadline_s = self._terms.lease_deadline_s(timeout_s)
         try:
             while True:
                 pooled = await self._writer.borrow_primary(deadline_s)
-                if lease := await self._begin(pooled, transaction, mark, deadline_s):
+                if lease := await self._begin(pooled, transaction, write, deadline_s):
                     return lease
         except BaseException:
-            self._end_mark(mark)
+            self._board.writes.end(write)
             raise
 
-    async def execute(self, sql: str, args: Sequence[Any], timeout_s: float | None, org_id: Hashable) -> str:
+    async def execute(
+        self,
+        sql: str,
+        args: Sequence[Any],
+        timeout_s: float | None,
+        org_id: Hashable,
+        session: Session | None = None,
+    ) -> str:
         """One statement on the primary, never sent twice; the server's command tag."""
-        lease = await self.open_write(None, timeout_s, org_id)
+        lease = await self.open_write(None, timeout_s, org_id, session)
         try:
             tag = await lease.pooled.pool.connector.execute(lease.pooled.raw, sql, args)
         except BaseException as error:
@@ -100,26 +111,29 @@ class Transactions(Generic[C]):
         Raises PrimaryUnavailable when the write is surely not done, OutcomeUnknown when nobody can tell; an error of
         the caller's SQL, or of the caller, is left as it is.
         """
+        acknowledged = False
         try:
             if error is None:
                 await self._commit(lease)
+                acknowledged = True
             else:
                 await self._fail(lease, error)
         finally:
-            self._end_mark(lease.mark)
+            assert lease.write
+            self._board.end_write(lease.write, self._returns.node_of(lease.pooled), acknowledged)
 
     async def _begin(
-        self, pooled: Pooled[C], transaction: bool | None, mark: int | None, deadline_s: float
+        self, pooled: Pooled[C], transaction: bool | None, write: Write, deadline_s: float
     ) -> Transaction[C] | None:
         """None: the connection was lost before anything of the caller's was sent."""
         connector = pooled.pool.connector
         if transaction is None:
             transaction = connector.transactional
         if not transaction:
-            return await self._autocommit(pooled, mark)
+            return await self._autocommit(pooled, write)
         try:
             begin = connector.begin(pooled.raw, read_only=False)
-            return Transaction(pooled, await in_time(begin, pooled, deadline_s, self._runtime), mark)
+            return Transaction(pooled, await in_time(begin, pooled, deadline_s, self._runtime), write)
         except BaseException as error:
             consequence = await self._returns.give_back(pooled, error, "write")
             if pooled.timed_out and isinstance(error, Exception):
@@ -128,12 +142,12 @@ class Transactions(Generic[C]):
                 return None
             raise
 
-    async def _autocommit(self, pooled: Pooled[C], mark: int | None) -> Transaction[C] | None:
+    async def _autocommit(self, pooled: Pooled[C], write: Write) -> Transaction[C] | None:
         """Of a statement that is lost on the wire nobody can tell what became of it: so none is sent in vain."""
         if await self._is_gone(pooled):
             pooled.pool.discard(pooled)
             return None
-        return Transaction(pooled, None, mark)
+        return Transaction(pooled, None, write)
 
     async def _is_gone(self, pooled: Pooled[C]) -> bool:
         """Whether the connection is lost, by all that has arrived until now."""
@@ -207,7 +221,3 @@ class Transactions(Generic[C]):
         if lease.handle is not None and isinstance(error, Exception):
             with suppress(Exception):
                 await lease.pooled.pool.connector.rollback(lease.handle)
-
-    def _end_mark(self, mark: int | None) -> None:
-        if mark is not None:
-            self._board.end_write(mark)

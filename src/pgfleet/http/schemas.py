@@ -219,6 +219,10 @@ class NodePart(BaseModel):
     detail: str | None
     staleness_bound_seconds: float | None = Field(description="No read of it is staler; null: not known.")
     lag_seconds: float | None
+    satisfied: bool | None = Field(
+        description="Whether it has what the read must see; null: nothing in particular."
+    )
+    behind_bytes: int | None = Field(description="Of the log, until it has; null: not known.")
 
 
 class ExplanationReport(BaseModel):
@@ -227,6 +231,7 @@ class ExplanationReport(BaseModel):
     model_config = _shaped(
         timestamp=NOW,
         candidates=["replica-1", "primary"],
+        mustSee=None,
         nodes=[
             {
                 "name": "primary",
@@ -236,6 +241,8 @@ class ExplanationReport(BaseModel):
                 "detail": None,
                 "stalenessBoundSeconds": None,
                 "lagSeconds": None,
+                "satisfied": None,
+                "behindBytes": None,
             },
             {
                 "name": "replica-1",
@@ -245,11 +252,16 @@ class ExplanationReport(BaseModel):
                 "detail": None,
                 "stalenessBoundSeconds": 0.412,
                 "lagSeconds": 0.0,
+                "satisfied": None,
+                "behindBytes": None,
             },
         ],
     )
     timestamp: str
     candidates: list[str]
+    must_see: str | None = Field(
+        alias="mustSee", description="The position that the read must see; null: nothing in particular."
+    )
     nodes: list[NodePart]
 
 

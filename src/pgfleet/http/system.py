@@ -95,4 +95,4 @@ class System:
         if text is None or not re.fullmatch("-?[0-9]{1,19}", text):
             return text
         keys: tuple[Hashable, ...] = (text, int(text))
-        return max(keys, key=self._fleet.router.engine.board.marks.last_write_s)
+        return max(keys, key=self._fleet.router.engine.board.writes.marks.last_write_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ class Pooled(Generic[C]):
 
     __slots__ = (
         "being_cleaned", "condemned", "fenced", "idle_since_s", "lent_s", "opened_s", "pool", "raw", "replayable",
-        "severed", "timed_out", "twin",
+        "seen_by", "severed", "timed_out", "twin",
     )  # fmt: skip
 
     def __init__(self, raw: C, pool: Pool[C], opened_s: float) -> None:
@@ -37,5 +38,7 @@ class Pooled(Generic[C]):
         """Severed because the caller's time was over."""
         self.fenced = False
         """Severed because its node is no longer the primary."""
+        self.seen_by: Callable[[], None] | None = None
+        """To be told that what was read here has been seen, for a read of a session."""
         self.twin: Pooled[C] | None = None
         """The connection on which the same statement is under way, sent because this one is late."""

@@ -3,10 +3,10 @@ from __future__ import annotations
 from math import ceil
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgfleet.core.budget import RETRY_BURST, RETRY_FLOOR_PER_S, Budget, Turns, retry_budget
+from pgfleet.core.budget import RETRY_BURST, RETRY_FLOOR_PER_S, Budget, Ration, Turns, retry_budget
 
 shares = st.floats(0.0, 1.0)
 asks = st.lists(st.tuples(st.integers(0, 500), st.floats(0.0, 3.0)), max_size=60)
@@ -84,3 +84,26 @@ def test_a_second_of_turns_is_there_at_once() -> None:
     turns = Turns(100.0)
     assert [turns.take(1000.0) for _ in range(100)] == [1000.0] * 100
     assert turns.take(1000.0) == pytest.approx(1000.01)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.floats(0.0, 0.5), st.integers(0, 40), st.booleans()), min_size=1, max_size=80))
+def test_a_ration_is_never_more_than_its_share(steps: list[tuple[float, int, bool]]) -> None:
+    ration, now_s, writes, asked = Ration(0.15, 2.0, 5), 100.0, 0, 0
+    ration.wait_s(0, 0, now_s)
+    for passed_s, written, wants in steps:
+        now_s, writes = now_s + passed_s, writes + written
+        if wants and ration.wait_s(writes, asked, now_s) == 0.0:
+            asked += 1
+        assert asked <= 0.15 * writes + 2.0 * (now_s - 100.0) + 5 + 1e-6
+
+
+def test_a_ration_foresees_when_the_next_question_is_earned() -> None:
+    ration, now_s, asked = Ration(0.1, 1.0, 2), 0.0, 0
+    waits = []
+    for writes in range(0, 1000, 2):  # 100 a second: 11 questions a second
+        now_s += 0.02
+        waits.append(ration.wait_s(writes, asked, now_s))
+        asked += waits[-1] == 0.0
+    assert max(waits) <= 1.0, "until it knows the rate"
+    assert 0.0 < max(waits[50:]) <= 1 / 11 + 1e-6

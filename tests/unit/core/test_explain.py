@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from math import inf
+
 from pgfleet.core.explain import explain
 from pgfleet.core.intent import PLAIN, ReadIntent
 from pgfleet.core.node import Role
@@ -33,3 +35,32 @@ def test_a_read_of_the_primary_says_so() -> None:
 def test_without_a_primary_nobody_comes_after_the_replicas() -> None:
     lonely = TOPOLOGY.fail("primary", down(12.0))
     assert explain(lonely, plan_read(lonely, PLAIN, 10.0, 12.0), 12.0).candidates == ("replica-1",)
+
+
+def test_what_a_read_must_see_and_who_lacks_how_much() -> None:
+    topology = (
+        TOPOLOGY.observe("primary", saw_primary(12.0, 900))
+        .observe("replica-1", saw_replica(12.5, 700))
+        .observe("replica-2", saw_replica(12.5, 900, incarnation="r2"))
+    )
+    intent = ReadIntent(not_before_s=11.0)
+    told = explain(topology, plan_read(topology, intent, 10.0, 13.0), 13.0, intent)
+    assert told.must_see == "0/384 on timeline 1"
+    assert [(node.satisfied, node.behind_bytes) for node in told.nodes] == [
+        (True, None),
+        (False, 200),
+        (True, 0),
+    ]
+    assert str(told).splitlines() == [
+        "must see 0/384 on timeline 1",
+        "primary: candidate",
+        "replica-1: has not replayed what this read must see (200 bytes behind it)",
+        "replica-2: candidate",
+    ]
+    for later, words in (
+        (ReadIntent(not_before_s=12.0), "the next sample"),
+        (ReadIntent(not_before_s=inf), "open"),
+    ):
+        told = explain(topology, plan_read(topology, later, 10.0, 13.0), 13.0, later)
+        assert words in (told.must_see or "")
+        assert told.candidates == ("primary",)

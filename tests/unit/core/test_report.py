@@ -229,6 +229,9 @@ def test_an_explanation_keeps_its_order_and_is_json() -> None:
         "detail": None,
         "stalenessBoundSeconds": 1.0,
         "lagSeconds": 0.25,
+        "satisfied": None,
+        "behindBytes": None,
     }
+    assert told["mustSee"] is None
     assert told["nodes"][3]["reason"] == "not answering"
     assert json.loads(json.dumps(told)) == told

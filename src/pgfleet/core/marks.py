@@ -30,10 +30,10 @@ class WriteMarks:
         self._open[slot] += 1
         return slot
 
-    def end(self, slot: int, now_s: float) -> None:
+    def end(self, slot: int, mark_s: float) -> None:
         """The write lease has ended: committed, rolled back, cancelled or of unknown outcome."""
         assert self._marks is not None
-        self._marks[slot] = max(now_s, self._marks[slot])
+        self._marks[slot] = max(mark_s, self._marks[slot])
         self._open[slot] -= 1
         if not self._open[slot]:
             del self._open[slot]

@@ -5,7 +5,7 @@ from math import inf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgfleet.core.watermark import SLOTS, WriteMarks
+from pgfleet.core.marks import SLOTS, WriteMarks
 
 orgs = st.integers(0, 6) | st.sampled_from(("a", "b", "c"))
 steps = st.lists(st.tuples(st.sampled_from(("begin", "end")), orgs, st.integers(0, 3)), max_size=60)

@@ -1,0 +1,195 @@
+"""What a caller says of one read -> the intent that the board plans by."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Hashable
+from dataclasses import dataclass
+from math import inf
+from typing import Any, Literal, TypedDict
+
+from pgfleet.board import Board, Session
+from pgfleet.core.intent import PLAIN, ReadIntent, of_moment
+from pgfleet.core.lineage import Fork, just_after
+from pgfleet.core.position import Watermark
+from pgfleet.engine.tokens import Tokens
+from pgfleet.errors import WritesLost
+from pgfleet.ports import Runtime
+
+logger = logging.getLogger("pgfleet")
+
+Consistency = Literal["strong", "session", "bounded", "eventual"]
+CONSISTENCIES = ("strong", "session", "bounded", "eventual")
+UNQUALIFIED = ("primary", "wait", "error")
+UNKNOWN = ("closed", "open")
+
+LOST_HINT = (
+    "Reads go on from here: look at what is there now, and write again what is missing. Synchronous replication "
+    "(synchronous_standby_names) loses nothing; PGFLEET_LOST_WRITES=serve logs this instead."
+)
+
+
+class ReadOptions(TypedDict, total=False):
+    """What one read may ask for."""
+
+    org_id: Hashable
+    """It sees all that this org wrote through this router."""
+    prefer_replica: bool
+    """False: the primary."""
+    max_lag_s: float | None
+    """It is at most this stale, in seconds."""
+    max_lag_bytes: int | None
+    """The primary was at most so many bytes of the log ahead when it was last asked, a second ago at most."""
+    after: str | None
+    """A token of `router.token()`: it sees all that the token covers."""
+    consistency: Consistency | None
+    """`strong`: the primary. `session`: what the present session, org or token must see. `bounded`: the bound alone.
+    `eventual`: any replica of this cluster, however stale. None: all that applies."""
+    unqualified: Literal["primary", "wait", "error"] | None
+    """When no replica qualifies: the primary, a wait for one, or NoReplica; None: as PGFLEET_UNQUALIFIED says."""
+    unknown: Literal["closed", "open"] | None
+    """Whether a replica of unknown staleness will do: `open`; None: as PGFLEET_UNKNOWN says."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionRead(ReadIntent):
+    """A read of a session: it is told where it went."""
+
+    session: Session
+
+
+class Wishes:
+    """Reads what callers say. `tells` False: nothing comes of it, so nobody counts as told what he has lost."""
+
+    def __init__(self, board: Board[Any], tokens: Tokens, runtime: Runtime, *, tells: bool = True) -> None:
+        self._tells = tells
+        self._board = board
+        self._tokens = tokens
+        self._lock_of = runtime.lock
+        self._clock = runtime.clock
+
+    def intent(
+        self,
+        session: Session | None = None,
+        *,
+        org_id: Hashable = None,
+        prefer_replica: bool = True,
+        max_lag_s: float | None = None,
+        max_lag_bytes: int | None = None,
+        after: str | None = None,
+        consistency: Consistency | None = None,
+        unqualified: str | None = None,
+        unknown: str | None = None,
+    ) -> ReadIntent:
+        """What such a read, in this session, asks for. Raises ValueError, TokenError, WritesLost."""
+        _check(max_lag_s, max_lag_bytes, consistency, unqualified, unknown)
+        if consistency == "session" and session is None and org_id is None and after is None:
+            raise ValueError('consistency="session" needs a session, an org_id, or a token (`after`)')
+        if consistency in ("bounded", "eventual"):
+            session, org_id, after = None, None, None
+        mark_s = self._mark_s(org_id, session)
+        bounds: dict[str, Any] = {
+            "prefer_replica": prefer_replica and consistency != "strong",
+            "max_lag_s": inf if consistency == "eventual" else max_lag_s,
+            "max_lag_bytes": max_lag_bytes,
+            "not_before_s": mark_s or None,
+            "after": self._after(after, session),
+            "takes_unknown": None if unknown is None else unknown == "open",
+            "unqualified": unqualified,
+        }
+        if session:
+            return SessionRead(**bounds, seat=session.seat(self._clock()), session=session)
+        intent = ReadIntent(**bounds)
+        return PLAIN if intent == PLAIN else intent
+
+    def org(self, org_id: Hashable) -> ReadIntent:
+        """The same of an org alone, the usual read."""
+        mark_s = self._board.writes.marks.last_write_s(org_id)
+        if not mark_s:
+            return PLAIN
+        if mark_s <= self._board.lineage_settled_s:
+            mark_s = self._mark_s(org_id, None)
+        return of_moment(mark_s)
+
+    def session(self, outer: Session | None, after: str | None) -> Session:
+        """A session within another one, or in none. Raises ConfigurationError, TokenError, WritesLost."""
+        return Session(self._lock_of(), self._after(after, outer), outer)
+
+    # what must be seen
+
+    def _mark_s(self, org_id: Hashable, session: Session | None) -> float:
+        """The moment that a read must see, of what its org and its session have written; 0.0: there is none."""
+        org_s = 0.0 if org_id is None else self._board.writes.marks.last_write_s(org_id)
+        if org_s and (fork := self._board.topology.lineage.lost_at(org_s)):
+            self._tell(f"org {org_id!r}", hash(org_id), fork)
+            org_s = just_after(fork.until_s)
+        session_s = session.last_write_s if session else 0.0
+        if session and session_s and (fork := self._board.topology.lineage.lost_at(session_s)):
+            session_s = just_after(fork.until_s)
+            if self._tells:
+                session.forgive(session_s)
+                self._tell("this session", id(session), fork)
+        return max(org_s, session_s)
+
+    def _after(self, token: str | None, session: Session | None) -> Watermark | None:
+        """The position that a read must see, by its token or its session; None: every candidate has it."""
+        said = None if token is None else self._tokens.read(token)
+        carried = session.after if session else None
+        wanted = [mark for mark in (said, carried) if mark and not self._is_had(mark)]
+        return max(wanted, key=lambda mark: (mark.timeline, mark.lsn), default=None)
+
+    def _is_had(self, watermark: Watermark) -> bool:
+        """Whether whoever serves reads has it, or nobody ever will."""
+        topology = self._board.topology
+        if watermark.timeline < topology.highest_timeline:
+            if topology.lineage.has_lost(watermark, topology.highest_timeline):
+                self._tell(f"the holder of a token ({watermark})", watermark, topology.lineage.last)
+            return True
+        return False
+
+    def _tell(self, holder: str, key: Hashable, fork: Fork | None) -> None:
+        """Tell the holder of lost writes once."""
+        if not self._tells or not self._board.writes.is_news((key, fork and fork.timeline)):
+            return
+        which = f" (timeline {fork.before} to {fork.timeline})" if fork else ""
+        what = f"the last writes of {holder} may have been lost when another server was promoted{which}"
+        logger.warning("%s", what)
+        if self._board.settings.lost_writes == "error":
+            raise WritesLost(what, LOST_HINT)
+
+    # what is handed on
+
+    async def token(self, org_id: Hashable, session: Session | None) -> str:
+        """A token of what the org or the session must see; of neither: of all that is committed by now.
+
+        Raises ConfigurationError, PrimaryUnavailable, WritesLost.
+        """
+        if org_id is None and session is None:
+            return self._tokens.sign(await self._tokens.watermark(self._clock()))
+        mark_s, after = self._mark_s(org_id, session), self._after(None, session)
+        if not mark_s and after:
+            return self._tokens.sign(after)
+        return self._tokens.sign(await self._tokens.watermark(mark_s))
+
+
+def _check(
+    max_lag_s: float | None,
+    max_lag_bytes: int | None,
+    consistency: str | None,
+    unqualified: str | None,
+    unknown: str | None,
+) -> None:
+    if max_lag_s is not None and not max_lag_s > 0:
+        raise ValueError(
+            f"max_lag_s must be above 0, not {max_lag_s!r}; prefer_replica=False reads the primary"
+        )
+    if max_lag_bytes is not None and (type(max_lag_bytes) is not int or max_lag_bytes < 0):
+        raise ValueError(f"max_lag_bytes must be a whole number from 0, not {max_lag_bytes!r}")
+    _check_word("consistency", consistency, CONSISTENCIES)
+    _check_word("unqualified", unqualified, UNQUALIFIED)
+    _check_word("unknown", unknown, UNKNOWN)
+
+
+def _check_word(name: str, value: str | None, words: tuple[str, ...]) -> None:
+    if value is not None and value not in words:
+        raise ValueError(f"{name} must be one of {', '.join(words)}, not {value!r}")
