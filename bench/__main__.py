@@ -15,6 +15,10 @@ BENCHMARKS = {
     "import": ("import pgfleet in a fresh process", "bench.imports"),
     "faults": ("the drills under load, against hasql: errors, gaps, return", "bench.faults"),
     "hedging": ("second reads: what it costs to be ready, and a frozen replica", "bench.hedging"),
+    "consistency": (
+        "reads of what was just written, against the primary alone, pinning, hasql",
+        "bench.consistency",
+    ),
     "local": ("a primary and three replicas from nothing", "bench.local"),
 }
 
@@ -23,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run what the command line asks for; the exit code."""
     options = _parser().parse_args(arguments)
     if options.benchmark is None:
-        print("\n".join(f"{name:10} {about}" for name, (about, _) in BENCHMARKS.items()))
+        print("\n".join(f"{name:11} {about}" for name, (about, _) in BENCHMARKS.items()))
         return 0
     before = machine()
     figures = import_module(BENCHMARKS[options.benchmark][1]).run(quick=options.quick)

@@ -56,13 +56,40 @@ async def _costs(contenders: dict[str, Leases], repetitions: int, leases: int) -
     return {name: median(taken[1:]) for name, taken in costs.items()}
 
 
+async def org_cost_us(repetitions: int) -> tuple[float, float]:
+    """What it adds to a `read()` to name an org that wrote long ago, and what a `read()` costs without, in us."""
+    async with _router(3) as router:
+        async with router.write(org_id=7):
+            pass
+        await asyncio.sleep(2.5)  # until every replica has seen it
+
+        async def plain(leases: int) -> None:
+            for _ in range(leases):
+                async with router.read():
+                    pass
+
+        async def of_org(leases: int) -> None:
+            for _ in range(leases):
+                async with router.read(org_id=7):
+                    pass
+
+        costs = await _costs({"plain": plain, "of org": of_org}, repetitions, leases=2_000)
+    return costs["of org"] - costs["plain"], costs["plain"]
+
+
 @asynccontextmanager
-async def _pgfleet(replicas: int) -> AsyncIterator[tuple[Leases, Leases]]:
+async def _router(replicas: int) -> AsyncIterator[FakeRouter]:
     nodes = [_node("primary", PRIMARY_PORT)]
     nodes += [_node(f"replica-{number}", PRIMARY_PORT + number) for number in range(1, replicas + 1)]
     settings = Settings(nodes[0], tuple(nodes[1:]), use_replicas=True)
     async with FakeRouter(settings, driver="fake") as router:
         await _until_all_are_filled(router)
+        yield router
+
+
+@asynccontextmanager
+async def _pgfleet(replicas: int) -> AsyncIterator[tuple[Leases, Leases]]:
+    async with _router(replicas) as router:
 
         async def read(leases: int) -> None:
             for _ in range(leases):

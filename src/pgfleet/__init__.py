@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         DriverMissing,
         LeaseTimeout,
         LocalFleetError,
+        NoReplica,
         OutcomeUnknown,
         Overloaded,
         PgfleetError,
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
         ReadTimeout,
         RouterClosed,
         SplitBrain,
+        TokenError,
         UnknownNode,
+        WritesLost,
     )
     from pgfleet.router import ReplicaRouter
     from pgfleet.settings import Dsn, NodeSettings, Secret, Settings
@@ -42,6 +45,7 @@ _HOMES = {
     "Explanation": "core.explain",
     "LeaseTimeout": "errors",
     "LocalFleetError": "errors",
+    "NoReplica": "errors",
     "NodeSettings": "settings",
     "OutcomeUnknown": "errors",
     "Overloaded": "errors",
@@ -53,8 +57,10 @@ _HOMES = {
     "Secret": "settings",
     "Settings": "settings",
     "SplitBrain": "errors",
+    "TokenError": "errors",
     "Topology": "core.topology",
     "UnknownNode": "errors",
+    "WritesLost": "errors",
 }
 
 __all__ = [
@@ -68,6 +74,7 @@ __all__ = [
     "Explanation",
     "LeaseTimeout",
     "LocalFleetError",
+    "NoReplica",
     "NodeSettings",
     "OutcomeUnknown",
     "Overloaded",
@@ -79,8 +86,10 @@ __all__ = [
     "Secret",
     "Settings",
     "SplitBrain",
+    "TokenError",
     "Topology",
     "UnknownNode",
+    "WritesLost",
     "__version__",
 ]
 

@@ -5,6 +5,11 @@ Every error is a `PgfleetError` and the builtin that fits, survives pickling, an
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pgfleet.core.explain import Explanation
+
 
 class PgfleetError(Exception):
     """Base of every error that pgfleet raises.
@@ -54,6 +59,25 @@ class Overloaded(PgfleetError, ConnectionError):
 
 class ReadTimeout(PgfleetError, TimeoutError):
     """A read did not finish within its `timeout_s`, on any node."""
+
+
+class NoReplica(PgfleetError, ConnectionError):
+    """No replica qualifies for the read, and it was not to go to the primary. Nothing was sent.
+
+    `explanation` says of each node why it does not.
+    """
+
+    def __init__(self, message: str, hint: str = "", explanation: Explanation | None = None) -> None:
+        super().__init__(message, hint)
+        self.explanation = explanation
+
+
+class WritesLost(PgfleetError, ConnectionError):
+    """A failover may have lost what this reader wrote or saw. It is told once: the next read sees what there is."""
+
+
+class TokenError(PgfleetError, ValueError):
+    """A consistency token is not ours: malformed, signed by another secret, or of another cluster."""
 
 
 class RouterClosed(PgfleetError, RuntimeError):

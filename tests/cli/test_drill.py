@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -137,6 +138,32 @@ def test_ctrl_c_takes_a_fleet_of_its_own_away() -> None:
         assert list(Path(state).glob("**/postmaster.pid")) == []
 
 
+# consistency
+
+
+def test_a_history_is_checked_and_all_of_it_is_told(fleet: LocalFleet) -> None:
+    args = ("--seconds", "6", "--clients", "6", "--seed", "3", "--directory", str(fleet.directory), "--json")
+    done = pgfleet("drill", "consistency", *args)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["drill"], told["kept"], told["seed"], told["commits"]) == ("consistency", True, 3, "both")
+    assert all(it["operations"] > 0 and it["violations"] == 0 for it in told["promises"])
+    assert sum(deed["times"] for deed in told["deeds"]) > 0
+    assert sum(answer["reads"] for answer in told["answers"]) + told["writes"] == told["operations"]
+    assert whole(fleet)
+
+
+def test_a_table_of_what_was_checked_on_a_fleet_of_its_own() -> None:
+    args = ("--operations", "2000", "--threads", "--commits", "asynchronous", "--clients", "4")
+    done = pgfleet("drill", "consistency", *args, environ={"COLUMNS": "80"})
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[1] == "4 clients, asynchronous commits; psycopg, threads; seed 0"
+    assert max(map(len, lines)) <= 80
+    assert re.search(r"^an acknowledged write is there at the end +[\d,]+ +0$", done.stdout, re.MULTILINE)
+    assert re.fullmatch(r"All \d promises are kept.", lines[-1])
+
+
 # against the environment
 
 
@@ -203,6 +230,9 @@ def test_the_network_before_the_environment_can_be_broken_for_this_process(fleet
         (["kill", "--driver", "pg8000"], "--driver"),
         (["kill", "--replicas", "0"], "--replicas"),
         (["kill", "--threads", "--driver", "asyncpg"], "asyncpg has no threads"),
+        (["consistency", "--threads", "--driver", "asyncpg"], "asyncpg has no threads"),
+        (["consistency", "--clients", "2"], "--clients"),
+        (["consistency", "--commits", "some"], "--commits"),
         (["kill", "--directory", "/nowhere"], "there is no fleet in /nowhere"),
         (["watch"], "DATABASE_URL"),
     ],
@@ -217,4 +247,4 @@ def test_what_cannot_be_done_is_one_clear_error(args: list[str], message: str) -
 
 def test_the_list_of_drills_is_the_help() -> None:
     done = pgfleet("drill", "--help")
-    assert all(f"  {name} " in done.stdout for name in (*DRILLS, "all", "watch"))
+    assert all(f"  {name} " in done.stdout for name in (*DRILLS, "all", "watch", "consistency"))

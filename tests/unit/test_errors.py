@@ -5,7 +5,9 @@ import pickle
 import pytest
 
 from pgfleet import errors
-from pgfleet.errors import ConfigurationError, PgfleetError
+from pgfleet.core.explain import Explanation, NodeExplanation
+from pgfleet.core.node import Role
+from pgfleet.errors import ConfigurationError, NoReplica, PgfleetError
 
 BUILTINS = {
     "ConfigurationError": ValueError,
@@ -22,8 +24,13 @@ BUILTINS = {
     "UnknownNode": KeyError,
     "DrainRefused": ValueError,
     "DrainTimeout": TimeoutError,
+    "NoReplica": ConnectionError,
+    "WritesLost": ConnectionError,
+    "TokenError": ValueError,
 }
 MESSAGE, HINT = "no primary takes connections", "look at pgfleet status"
+LATE = NodeExplanation("replica-1", Role.REPLICA, False, "is too stale", None, 12.5, 12.0)
+EXPLANATION = Explanation(("primary",), (LATE,))
 
 PUBLIC = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, PgfleetError)]
 
@@ -33,6 +40,8 @@ def examples(kind: type[PgfleetError]) -> list[PgfleetError]:
     if issubclass(kind, ConfigurationError):
         problems = ("DB_MAX_CONNECTIONS: 0 is below 1", "DB_MAX_IDLE_TIME: 'soon' is no duration")
         return [kind(problems, HINT), kind(problems)]
+    if issubclass(kind, NoReplica):
+        return [kind(MESSAGE, HINT, EXPLANATION), kind(MESSAGE)]
     return [kind(MESSAGE, HINT), kind(MESSAGE)]
 
 

@@ -9,6 +9,8 @@ import typer
 from typer.core import TyperGroup
 
 from pgfleet import __version__
+from pgfleet.cli.consistency import IN_SHORT as CONSISTENCY_IN_SHORT
+from pgfleet.cli.consistency import consistency
 from pgfleet.cli.demo import demo
 from pgfleet.cli.drill import app as drill
 from pgfleet.cli.explain import explain
@@ -66,6 +68,7 @@ def pgfleet(
     logging.getLogger("pgfleet").addHandler(logging.NullHandler())
 
 
+drill.command(short_help=CONSISTENCY_IN_SHORT)(consistency)
 app.command(short_help="A fleet, an application on it, and what both do, live.")(demo)
 app.add_typer(drill, name="drill", short_help="Break something under load, and see what callers noticed.")
 app.add_typer(local, name="local", short_help="A fleet on this machine, for development and tests.")

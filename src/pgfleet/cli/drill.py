@@ -134,10 +134,15 @@ def _options(
 ) -> Options:
     from pgfleet.drill.run import Options
 
+    check_face(driver, threads)
+    return Options(seconds, rate, callers, driver.value, threads, hedge)
+
+
+def check_face(driver: Driver, threads: bool) -> None:
+    """Raises PgfleetError for one that is not there."""
     logging.getLogger("psycopg").addHandler(logging.NullHandler())  # the report says it better
     if threads and driver is Driver.asyncpg:
         raise PgfleetError("asyncpg has no threads", "leave out --threads, or add --driver psycopg")
-    return Options(seconds, rate, callers, driver.value, threads, hedge)
 
 
 def _report(drills: list[Drill], as_json: bool, is_all: bool = False) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -11,9 +11,14 @@ from typing import Any
 
 from pgfleet.cli.drill_view import View
 from pgfleet.cli.endings import ending_as_ctrl_c, undisturbed
+from pgfleet.drill.consistency import course
+from pgfleet.drill.consistency.run import Trial
+from pgfleet.drill.consistency.run import run as try_it
+from pgfleet.drill.consistency.tables import SETTINGS
 from pgfleet.drill.environment import run_against
 from pgfleet.drill.fleets import mend, tidy
 from pgfleet.drill.hand import hand
+from pgfleet.drill.names import CONSISTENCY
 from pgfleet.drill.run import Drill, Options, run
 from pgfleet.drill.scenarios import SCENARIOS, Scenario
 from pgfleet.errors import PgfleetError
@@ -35,19 +40,33 @@ def on_local_fleet(name: str, options: Options, replicas: int, directory: Path |
         ]
 
 
+def try_consistency(options: course.Options, replicas: int, directory: Path | None) -> Trial:
+    """The same for the history that is checked. Raises LocalFleetError."""
+    view = View()
+    with (
+        ending_as_ctrl_c(),
+        _fleet(replicas, directory, view, SETTINGS) as fleet,
+        hand(fleet.directory) as doing,
+        view.running(f"consistency: {CONSISTENCY}"),
+    ):
+        return asyncio.run(try_it(options, fleet, doing, view.tell))
+
+
 def _play(view: View, scenario: Scenario, begin: Callable[[], Coroutine[Any, Any, Drill]]) -> Drill:
     with view.running(f"{scenario.name}: {scenario.about}"):
         return asyncio.run(begin())
 
 
 @contextmanager
-def _fleet(replicas: int, directory: Path | None, view: View) -> Iterator[LocalFleet]:
+def _fleet(
+    replicas: int, directory: Path | None, view: View, settings: Mapping[str, str] | None = None
+) -> Iterator[LocalFleet]:
     """The fleet to break. One of our own is gone afterwards, another one is whole again, without our tables."""
     after = ExitStack()
     try:
         with view.running("a fleet is started"):
             if directory is None:
-                fleet = after.enter_context(LocalFleet.temporary(replicas))
+                fleet = after.enter_context(LocalFleet.temporary(replicas, settings=settings))
             else:
                 fleet = _existing(directory)
                 after.callback(tidy, fleet)

@@ -162,10 +162,15 @@ def _promise_table(verdicts: Iterable[Verdict]) -> Table:
 def _print_errors(console: Console, found: Summary) -> None:
     """What failed, by kind, with the first words of each."""
     for error in found.errors[:MOST_ERRORS]:
-        line = f"{error.count:,} x {TITLES[error.kind]}: {error.error}: {error.first}"
-        console.print(line, style="red", markup=False, overflow="ellipsis", no_wrap=True)
+        print_error(console, error.count, TITLES[error.kind], error.error, error.first)
     if left := found.errors[MOST_ERRORS:]:
         console.print(f"and {sum(error.count for error in left):,} of {len(left)} other kinds", style="red")
+
+
+def print_error(console: Console, count: int, call: str, error: str, first: str) -> None:
+    """One kind of error in one line: how often, in which call, of which class, and the first words."""
+    line = f"{count:,} x {call}: {error}: {first}"
+    console.print(line, style="red", markup=False, overflow="ellipsis", no_wrap=True)
 
 
 def _sentence(drill: Drill, found: Summary) -> str:
@@ -180,8 +185,11 @@ def _sentence(drill: Drill, found: Summary) -> str:
 
 
 def _conclusion(drill: Drill) -> str:
-    broken = sum(not verdict.is_kept for verdict in drill.verdicts)
-    count = len(drill.verdicts)
+    return conclusion(sum(not verdict.is_kept for verdict in drill.verdicts), len(drill.verdicts))
+
+
+def conclusion(broken: int, count: int) -> str:
+    """The last line: how many promises of so many were broken."""
     if broken:
         return f"[bold red]{broken} of {count} promises broken.[/]"
     return "[green]The promise is kept.[/]" if count == 1 else f"[green]All {count} promises are kept.[/]"

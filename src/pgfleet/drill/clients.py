@@ -21,6 +21,8 @@ from pgfleet.settings import Settings
 TABLE = "pgfleet_drill"
 HOT_TABLE = "pgfleet_drill_hot"
 """Vacuumed all the time, for conflicts with recovery."""
+REGISTERS, LISTS = "pgfleet_drill_registers", "pgfleet_drill_lists"
+"""What `drill consistency` writes."""
 
 READ = f"select inet_server_port(), (select max(n) from {TABLE})"  # noqa: S608 (constants of this file)
 WRITE = f"insert into {TABLE} (n) values ({{}}) returning inet_server_port(), n"  # noqa: S608
@@ -127,10 +129,11 @@ class Router:
 
     def _in_lease(self, lease: Any, sql: str, *args: Any) -> Any:
         """The first row of a statement on a lent connection; to be awaited on the face that does not block."""
-        return _in_lease(lease, sql, args) if self.hand_over else row_in_lease(lease, sql, args)
+        return row_in_plain_lease(lease, sql, args) if self.hand_over else row_in_lease(lease, sql, args)
 
 
-def _in_lease(lease: Any, sql: str, args: tuple[Any, ...]) -> Any:
+def row_in_plain_lease(lease: Any, sql: str, args: tuple[Any, ...]) -> Any:
+    """The first row of a statement on a connection that is lent by `with`."""
     with lease as conn:
         return conn.execute(sql, args or None).fetchone()
 

@@ -6,13 +6,13 @@ from contextlib import suppress
 from pathlib import Path
 from time import monotonic, sleep
 
-from pgfleet.drill.clients import HOT_TABLE, TABLE
+from pgfleet.drill.clients import HOT_TABLE, LISTS, REGISTERS, TABLE
 from pgfleet.errors import LocalFleetError
 from pgfleet.local import LocalFleet, ServerState
 
 READY_TIMEOUT_S = 20.0
 PAUSE_S = 0.02
-DELAY = "max_standby_streaming_delay"
+DELAY, UPSTREAM = "max_standby_streaming_delay", "primary_conninfo"
 
 CREATE = f"""
     drop table if exists {TABLE}, {HOT_TABLE};
@@ -20,15 +20,16 @@ CREATE = f"""
     create table {HOT_TABLE} as select n as x from generate_series(1, 200) n;
     grant all on {TABLE}, {HOT_TABLE} to public;
 """  # noqa: S608 (constants)
-DROP = f"drop table if exists {TABLE}, {HOT_TABLE}"
+DROP = f"drop table if exists {TABLE}, {HOT_TABLE}, {REGISTERS}, {LISTS}"
+COUNT = f"select count(*) from {TABLE}, {HOT_TABLE}"  # noqa: S608 (constants)
 
 
-def prepare(fleet: LocalFleet) -> None:
-    """Make the tables anew, and wait until every node has them. Raises LocalFleetError."""
-    fleet.sql(fleet.primary, CREATE)
+def prepare(fleet: LocalFleet, create: str = CREATE, count: str = COUNT) -> None:
+    """Make the tables anew, and wait until every node has them: then `count` gives 0. Raises LocalFleetError."""
+    fleet.sql(fleet.primary, create)
     deadline_s = monotonic() + READY_TIMEOUT_S
     for name in fleet.names:
-        while not _has_them(fleet, name):
+        while not _has_them(fleet, name, count):
             if monotonic() > deadline_s:
                 raise LocalFleetError(
                     f"{name} did not get the tables", "pgfleet local status shows whether it lags"
@@ -36,10 +37,10 @@ def prepare(fleet: LocalFleet) -> None:
             sleep(PAUSE_S)
 
 
-def _has_them(fleet: LocalFleet, name: str) -> bool:
+def _has_them(fleet: LocalFleet, name: str, count: str) -> bool:
     """Empty as they were made: a replica may still have those of the drill before."""
     with suppress(LocalFleetError):
-        return fleet.sql(name, f"select count(*) from {TABLE}, {HOT_TABLE}") == [("0",)]  # noqa: S608 (constants)
+        return fleet.sql(name, count) == [("0",)]
     return False
 
 
@@ -61,12 +62,35 @@ def mend(fleet: LocalFleet) -> None:
             _mend_replica(fleet, status.name, primary)
 
 
+def cut_off(directory: Path, name: str) -> None:
+    """Let a replica receive nothing any more; it goes on with what it has."""
+    fleet = LocalFleet.attach(directory)
+    fleet.sql(name, f"alter system set {UPSTREAM} = ''")
+    fleet.sql(name, "select pg_reload_conf()")
+
+
+def undo_cut(directory: Path, name: str) -> None:
+    """Let it receive again. To be done before a promotion too: who is rewound takes over the file that says it."""
+    fleet = LocalFleet.attach(directory)
+    fleet.sql(name, f"alter system reset {UPSTREAM}")
+    fleet.sql(name, "select pg_reload_conf()")
+
+
+def mend_one(directory: Path, name: str) -> None:
+    """Let one node run, replay at once, and follow the present primary, whatever was done to it."""
+    fleet = LocalFleet.attach(directory)
+    with suppress(LocalFleetError):
+        fleet.thaw(name)
+    _mend_replica(fleet, name, fleet.primary)
+
+
 def _mend_replica(fleet: LocalFleet, name: str, primary: str) -> None:
     fleet.start(name)
     if next(status.upstream for status in fleet.status() if status.name == name) != primary:
         fleet.rejoin(name)
     fleet.lag(name, 0.0)
-    fleet.sql(name, f"alter system reset {DELAY}")
+    for setting in (DELAY, UPSTREAM):
+        fleet.sql(name, f"alter system reset {setting}")
     fleet.sql(name, "select pg_reload_conf()")
 
 

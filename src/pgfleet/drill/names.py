@@ -17,3 +17,5 @@ DRILLS = {
     "promote": "the primary dies, and a replica is promoted",
     "old-primary-returns": "the old primary comes back, and takes writes",
 }
+
+CONSISTENCY = "all reads and writes are checked while everything breaks"

@@ -170,7 +170,7 @@ class Cluster:
     def _start_standby(self, name: str, primary: str, within_s: float) -> None:
         build.mark_standby(self.state.account, self.node(name))
         self.spawn(name)
-        self.server(name).wait_ready()
+        self.server(name).wait_ready(within_s)
         self._wait_streaming(primary, name, within_s)
 
     def delay_replay(self, name: str) -> None:

@@ -110,9 +110,9 @@ class Server:
         finally:
             os.close(log)
 
-    def wait_ready(self) -> None:
+    def wait_ready(self, within_s: float = START_TIMEOUT_S) -> None:
         """Wait until it takes connections. What a killed server left can stop the first attempts: then again."""
-        deadline_s = time.monotonic() + START_TIMEOUT_S
+        deadline_s = time.monotonic() + within_s
         retries_end_s = time.monotonic() + RETRY_FOR_S
         seen_s = time.monotonic()
         while not self._is_ready():

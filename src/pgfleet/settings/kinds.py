@@ -17,6 +17,14 @@ POLICIES = ("round_robin", "least_in_flight")
 OVERLOADS = ("wait", "shed", "stale")
 MOST_READS_PER_S = 1_000_000
 POOLERS = ("none", "transaction")
+TOKEN_ERRORS = ("ignore", "raise")
+UNKNOWN_STALENESS = ("closed", "open")
+UNQUALIFIED = ("primary", "wait", "error")
+LOST_WRITES = ("error", "serve")
+LONGEST_CATCHUP_WAIT_MS = 60_000
+SHORTEST_SECRET_BYTES = 32
+MOST_SECRETS = 8
+"""Each costs a signature for every token that is read; to rotate takes two."""
 
 _UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _TRUE = ("true", "1", "yes", "on")
@@ -37,25 +45,34 @@ class Kind:
     """What to write into the environment instead: "write ..."."""
     example: str
     """What to write in code instead."""
+    secret: bool = False
+    """Whether no message quotes what was given, right or wrong."""
 
     def parse(self, text: str) -> Any:
         """The value that a text of the environment means. Raises ValueError with the complaint."""
         value = self.read(text.strip())
         if value is None or not self.allows(value):
-            wrong = value if isinstance(value, Secret) else text
-            raise ValueError(f"{shown(wrong)} is not {self.noun}; {self.write}")
+            raise ValueError(f"{self._quoted(text)} is not {self.noun}; {self.write}")
         return value
 
     def complaint(self, value: object) -> str | None:
         """What is wrong with a value given in code; None: nothing is."""
         if self.allows(value):
             return None
-        return f"{shown(value)} is not {self.noun}; write for example {self.example}"
+        return f"{self._quoted(value)} is not {self.noun}; write for example {self.example}"
+
+    def _quoted(self, wrong: object) -> str:
+        return "the value" if self.secret else shown(wrong)
+
+
+def _one_of(words: tuple[str, ...], noun: str, example: str | None = None) -> Kind:
+    write = f"write {', '.join(words[:-1])} or {words[-1]}"
+    return Kind(str, words.__contains__, noun, write, repr(example or words[0]))
 
 
 def shown(value: object) -> str:
-    """A wrong value as a message quotes it: not at all, if it could be a connection string or a token."""
-    harmless = not isinstance(value, Secret) and _HARMLESS.fullmatch(str(value))
+    """A wrong value as a message quotes it: not at all, if it could be a connection string."""
+    harmless = _HARMLESS.fullmatch(str(value))
     return f"'{value}'" if harmless else "the value"
 
 
@@ -118,6 +135,14 @@ def _is_discovery(value: object) -> bool:
 
 def _is_token(value: object) -> bool:
     return value is None or (isinstance(value, Secret) and bool(re.fullmatch("[!-~]+", value.reveal())))
+
+
+def _are_token_secrets(value: object) -> bool:
+    return isinstance(value, tuple) and len(value) <= MOST_SECRETS and all(map(_is_token_secret, value))
+
+
+def _is_token_secret(value: object) -> bool:
+    return isinstance(value, Secret) and len(value.reveal_bytes()) >= SHORTEST_SECRET_BYTES
 
 
 BOOLEAN = Kind(_boolean, lambda value: type(value) is bool, "true or false", "write true or false", "True")
@@ -194,12 +219,19 @@ ZONE = Kind(
     "write at most 63 ASCII characters without blanks, such as eu-west-1a",
     "'eu-west-1a'",
 )
-POLICY = Kind(str, POLICIES.__contains__, "a policy", f"write {' or '.join(POLICIES)}", repr(POLICIES[0]))
-OVERLOAD = Kind(
-    str, OVERLOADS.__contains__, "a policy", f"write {', '.join(OVERLOADS[:-1])} or {OVERLOADS[-1]}", "'wait'"
-)
-POOLER = Kind(
-    str, POOLERS.__contains__, "a kind of pooler", f"write {' or '.join(POOLERS)}", repr(POOLERS[1])
+POLICY = _one_of(POLICIES, "a policy")
+OVERLOAD = _one_of(OVERLOADS, "a policy")
+POOLER = _one_of(POOLERS, "a kind of pooler", "transaction")
+TOKEN_ERROR = _one_of(TOKEN_ERRORS, "a policy")
+UNKNOWN = _one_of(UNKNOWN_STALENESS, "a policy")
+NOBODY_QUALIFIES = _one_of(UNQUALIFIED, "a policy")
+LOST_WRITE = _one_of(LOST_WRITES, "a policy")
+CATCHUP_WAIT = Kind(
+    _decimal,
+    _number(0, LONGEST_CATCHUP_WAIT_MS),
+    f"a number of milliseconds from 0 to {LONGEST_CATCHUP_WAIT_MS}",
+    "write a number without a unit, such as 10",
+    "10.0",
 )
 PATH = Kind(str, _is_path, "a path", "write the path of a file", "'/etc/pgfleet/fleet.toml'")
 DISCOVERED = Kind(
@@ -215,4 +247,13 @@ TOKEN = Kind(
     "a token that fits into a header",
     "write ASCII characters without blanks, such as `openssl rand -hex 32` prints",
     "Secret(os.environ['API_TOKEN'])",
+    secret=True,
+)
+TOKEN_SECRETS = Kind(
+    lambda text: tuple(Secret(part.strip()) for part in text.split(",")),
+    _are_token_secrets,
+    f"a list of secrets of at least {SHORTEST_SECRET_BYTES} bytes each",
+    f"write what `openssl rand -hex 32` prints, or up to {MOST_SECRETS} of them, separated by commas, to rotate",
+    "(Secret(os.environ['TOKEN_SECRET']),)",
+    secret=True,
 )

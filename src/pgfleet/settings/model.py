@@ -54,6 +54,18 @@ class Settings:
     policy: str = "round_robin"
     pooler: str = "none"
     """`transaction`: every `dsn` leads to a pooler that lends a server's connection for one transaction."""
+    token_secrets: tuple[Secret, ...] = ()
+    """What consistency tokens are signed with: the first signs, any of them is accepted; empty: none is issued."""
+    token_errors: str = "ignore"  # noqa: S105 (no password)
+    """What becomes of a token that is not ours: the read goes on without it, or raises TokenError."""
+    catchup_wait_ms: float = 10.0
+    """How long a read that must see a recent write waits for a replica to replay it before it goes to the primary."""
+    unknown: str = "closed"
+    """`closed`: a replica whose staleness is not known serves nobody; `open`: it serves plain reads."""
+    unqualified: str = "primary"
+    """What becomes of a read that no replica qualifies for: the primary serves it, it waits, or it raises NoReplica."""
+    lost_writes: str = "error"
+    """What becomes of a read whose writes a failover may have lost: WritesLost, once, or it is served. It is logged."""
     api_token: Secret | None = None
     fleet_file: str | None = None
     """More replicas, in a file that a running router follows. Those it holds now are in `replicas` already."""

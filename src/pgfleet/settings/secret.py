@@ -19,12 +19,16 @@ class Secret:
         """The text itself, for the one place that sends it."""
         return self._text
 
+    def reveal_bytes(self) -> bytes:
+        """The text in UTF-8, for whoever signs with it."""
+        return self._text.encode("utf-8", "surrogateescape")
+
     def __eq__(self, other: object) -> bool:
         from hmac import compare_digest  # here: few processes compare secrets, all of them import this
 
         if not isinstance(other, Secret):
             return NotImplemented
-        return compare_digest(_bytes(self._text), _bytes(other._text))
+        return compare_digest(self.reveal_bytes(), other.reveal_bytes())
 
     def __hash__(self) -> int:
         return hash((Secret, self._text))
@@ -34,7 +38,3 @@ class Secret:
 
     def __reduce__(self) -> tuple[type[Secret], tuple[str]]:
         return Secret, (self._text,)
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")

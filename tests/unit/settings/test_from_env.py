@@ -8,6 +8,7 @@ from pgfleet.errors import ConfigurationError
 from pgfleet.settings import Dsn, NodeSettings, Secret, Settings
 
 URL = "postgresql://app:pw@primary:5432/hotel"
+NEW, OLD = "4f2d9c1ab0e87766" * 2, "c0ffee11deadbe0f" * 4
 REPLICA = "postgresql://app:pw@replica-{}:5432/hotel"
 
 
@@ -74,6 +75,12 @@ def test_reads_everything_else() -> None:
         PGFLEET_HEDGE="on",
         PGFLEET_RETRY_BUDGET="0",
         PGFLEET_POLICY="least_in_flight",
+        PGFLEET_TOKEN_SECRET=NEW,
+        PGFLEET_TOKEN_ERRORS="raise",
+        PGFLEET_CATCHUP_WAIT_MS="2.5",
+        PGFLEET_UNKNOWN="open",
+        PGFLEET_UNQUALIFIED="wait",
+        PGFLEET_LOST_WRITES="serve",
         PGFLEET_API_TOKEN="Γ".encode().hex(),
     )
     assert settings.fallback_dsn == Dsn.parse("host=primary user=reader dbname=hotel")
@@ -81,7 +88,38 @@ def test_reads_everything_else() -> None:
     assert (settings.fallback_rate, settings.overload, settings.retry_budget) == (200, "shed", 0)
     assert settings.hedge
     assert settings.policy == "least_in_flight"
+    assert settings.token_secrets == (Secret(NEW),)
+    assert (settings.token_errors, settings.catchup_wait_ms) == ("raise", 2.5)
+    assert (settings.unknown, settings.unqualified, settings.lost_writes) == ("open", "wait", "serve")
     assert settings.api_token == Secret("ce93")
+
+
+def test_what_a_read_may_see_unless_it_is_said() -> None:
+    settings = from_env()
+    assert (settings.token_secrets, settings.token_errors, settings.catchup_wait_ms) == ((), "ignore", 10)
+    assert (settings.unknown, settings.unqualified, settings.lost_writes) == ("closed", "primary", "error")
+
+
+@pytest.mark.parametrize("text", [f"{NEW},{OLD}", f" {NEW} , {OLD} \n"])
+def test_secrets_that_rotate_stand_in_their_order(text: str) -> None:
+    assert from_env(PGFLEET_TOKEN_SECRET=text).token_secrets == (Secret(NEW), Secret(OLD))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["short", OLD[:31], ",", f"{NEW},", f",{NEW}", f"{NEW},short", f"{NEW},,{OLD}", ",".join([NEW] * 9)],
+)
+def test_a_wrong_secret_is_told_by_its_variable_alone(text: str) -> None:
+    line = problem(PGFLEET_TOKEN_SECRET=text)
+    assert line.startswith(
+        "PGFLEET_TOKEN_SECRET: the value is not a list of secrets of at least 32 bytes each; "
+    )
+    assert not any(part in line for part in text.split(",") if part)
+
+
+@pytest.mark.parametrize("text", ["0", "10", "0.5", "60000", "60000.0"])
+def test_the_wait_for_a_replica_is_in_milliseconds(text: str) -> None:
+    assert from_env(PGFLEET_CATCHUP_WAIT_MS=text).catchup_wait_ms == float(text)
 
 
 def test_replicas_come_in_the_order_of_their_numbers() -> None:
@@ -165,6 +203,13 @@ def test_a_minimum_that_nobody_chose_gives_way() -> None:
         ("PGFLEET_RETRY_BUDGET", "1.5"),
         ("PGFLEET_RETRY_BUDGET", "20%"),
         ("PGFLEET_POLICY", "random"),
+        ("PGFLEET_TOKEN_ERRORS", "Raise"),
+        ("PGFLEET_CATCHUP_WAIT_MS", "10ms"),
+        ("PGFLEET_CATCHUP_WAIT_MS", "-1"),
+        ("PGFLEET_CATCHUP_WAIT_MS", "60001"),
+        ("PGFLEET_UNKNOWN", "true"),
+        ("PGFLEET_UNQUALIFIED", "stale"),
+        ("PGFLEET_LOST_WRITES", "ignore"),
         ("PGFLEET_API_TOKEN", "two words"),
         ("PGFLEET_API_TOKEN", "schlüssel"),
         ("READ_REPLICA_1_WEIGHT", "0"),
@@ -319,6 +364,17 @@ class TestFiles:
         assert settings.primary.dsn == Dsn.parse(URL)
         assert settings.replicas[0].variable == "READ_REPLICA_1_CONNECTION_STRING"
         assert settings.max_idle_s == 300
+
+    def test_so_may_secrets(self, tmp_path: Path) -> None:
+        (tmp_path / "secrets").write_text(f"{NEW},{OLD}\n")
+        settings = from_env(PGFLEET_TOKEN_SECRET_FILE=str(tmp_path / "secrets"))
+        assert settings.token_secrets == (Secret(NEW), Secret(OLD))
+
+    def test_what_a_file_holds_in_the_place_of_a_secret_is_not_told(self, tmp_path: Path) -> None:
+        (tmp_path / "secrets").write_text("tooshort")
+        line = problem(PGFLEET_TOKEN_SECRET_FILE=str(tmp_path / "secrets"))
+        assert line.startswith("PGFLEET_TOKEN_SECRET: ")
+        assert "tooshort" not in line
 
     def test_only_one_newline_is_taken_off(self, tmp_path: Path) -> None:
         path = tmp_path / "dsn"

@@ -41,6 +41,24 @@ def test_made_in_code_they_are_checked_alike() -> None:
         ("overload", "drop"),
         ("retry_budget", 1.01),
         ("policy", "random"),
+        ("token_secrets", Secret("x" * 32)),
+        ("token_secrets", [Secret("x" * 32)]),
+        ("token_secrets", ("Γάτα" * 8,)),
+        ("token_secrets", "Γάτα"),
+        ("token_secrets", (Secret("Γάτα"),)),
+        ("token_secrets", (Secret("x" * 32), Secret("x" * 31))),
+        ("token_secrets", (Secret("x" * 32),) * 9),
+        ("token_secrets", None),
+        ("token_errors", "log"),
+        ("catchup_wait_ms", -0.001),
+        ("catchup_wait_ms", 60_000.5),
+        ("catchup_wait_ms", float("nan")),
+        ("catchup_wait_ms", "10"),
+        ("unknown", "shut"),
+        ("unqualified", None),
+        ("unqualified", "stale"),
+        ("lost_writes", True),
+        ("api_token", "Γάτα"),
         ("api_token", Secret("")),
         ("api_token", "Γάτα" * 5),
     ],
@@ -94,7 +112,7 @@ def test_the_labels_follow_the_variable() -> None:
 
 
 def test_are_frozen_and_pickle() -> None:
-    settings = Settings(PRIMARY, (REPLICA,), api_token=Secret("x"))
+    settings = Settings(PRIMARY, (REPLICA,), api_token=Secret("x"), token_secrets=(Secret("y" * 32),))
     assert pickle.loads(pickle.dumps(settings)) == settings
     with pytest.raises(FrozenInstanceError):
         settings.max_lag_s = 1  # type: ignore[misc]
@@ -108,6 +126,12 @@ def test_a_password_may_be_asked_for_and_is_never_shown() -> None:
     assert settings.primary.password is ask
     assert "Γάτα" not in repr(settings)
     assert "Γάτα".encode().hex() not in repr(settings)
+
+
+def test_secrets_are_measured_in_bytes_and_never_shown() -> None:
+    settings = Settings(PRIMARY, token_secrets=(Secret("Γάτα" * 4), Secret("\udcff" * 32)))
+    assert [len(secret.reveal_bytes()) for secret in settings.token_secrets] == [32, 32]
+    assert "Γάτα" not in repr(settings)
 
 
 def test_importing_them_loads_nothing_heavy() -> None:
