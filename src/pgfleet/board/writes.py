@@ -34,12 +34,13 @@ class Writes:
 
     def begin(self, org_id: Hashable, session: Session | None) -> Write:
         """A write lease opens: from now until it ends, its org and its session count as writing."""
+        slot = None
+        if org_id is not None:
+            with self._lock:
+                slot = self.marks.begin(org_id)
         if session:
             session.begin_write()
-        if org_id is None:
-            return Write(None, session)
-        with self._lock:
-            return Write(self.marks.begin(org_id), session)
+        return Write(slot, session)
 
     def end(self, write: Write, lost_in: Fork | None = None) -> None:
         """It has ended, however it ended. `lost_in`: it was acknowledged by a server that was replaced meanwhile."""

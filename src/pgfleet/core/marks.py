@@ -24,9 +24,9 @@ class WriteMarks:
 
     def begin(self, org_id: Hashable) -> int:
         """A write lease of this org opens. Returns the slot to end it with."""
+        slot = hash(org_id) % self._slots
         if self._marks is None:
             self._marks = array("d", bytes(8 * self._slots))
-        slot = hash(org_id) % self._slots
         self._open[slot] += 1
         return slot
 

@@ -76,8 +76,8 @@ class Transactions(Generic[C]):
         From now until it ends the org and the session count as writing. Raises LeaseTimeout, PrimaryUnavailable,
         SplitBrain, RouterClosed.
         """
-        write = self._board.writes.begin(org_id, session)
         deadline_s = self._terms.lease_deadline_s(timeout_s)
+        write = self._board.writes.begin(org_id, session)
         try:
             while True:
                 pooled = await self._writer.borrow_primary(deadline_s)
