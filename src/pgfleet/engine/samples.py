@@ -13,6 +13,8 @@ SAMPLES_PER_S = 2.0
 """As many are free: a fleet with few writes has no need to save."""
 BURST = 5
 LEAST_PAUSE_S = 0.0005
+LONGEST_PAUSE_S = 0.05
+"""Between two questions to a primary that does not answer: it may have no connection left for them."""
 
 
 class Samples:
@@ -32,6 +34,7 @@ class Samples:
         One question serves all who wait. Whoever comes while one is under way waits for the next: its answer may be
         older than his moment. `rationed`: the questions of all such callers together are kept to a part of the writes.
         """
+        pause_s = LEAST_PAUSE_S
         while not self.has(moment_s):
             left_s = deadline_s - self._runtime.clock()
             primary = self._board.topology.primary_name
@@ -42,8 +45,9 @@ class Samples:
                 return False
             if not wait_s:
                 await self._watcher.refresh((primary,), left_s)
-            if not self.has(moment_s):  # not yet asked, or within the same tick of the clock
-                await self._runtime.signal().wait(min(left_s, max(LEAST_PAUSE_S, wait_s)))
+            if not self.has(moment_s):  # not yet asked, or in vain, or within the same tick of the clock
+                await self._runtime.signal().wait(min(left_s, max(pause_s, wait_s)))
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
         return True
 
     def has(self, moment_s: float) -> bool:
