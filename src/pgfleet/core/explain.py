@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import inf
 
-from pgfleet.core.freshness import behind_bytes
+from pgfleet.core.freshness import behind_bytes, shows
+from pgfleet.core.ground import Ground
 from pgfleet.core.intent import PLAIN, ReadIntent
 from pgfleet.core.node import Reason, Role
 from pgfleet.core.plan import Plan, lag_s, staleness_bound_s
@@ -61,7 +62,7 @@ def explain(topology: Topology, plan: Plan, now_s: float, intent: ReadIntent = P
     if not intent.must_see:
         return Explanation(candidates, tuple(nodes))
     watermark = _watermark(topology, intent)
-    seen = (_with_watermark(topology, told, plan, watermark) for told in nodes)
+    seen = (_with_watermark(topology, told, plan, intent, watermark) for told in nodes)
     return Explanation(candidates, tuple(seen), _told(watermark, intent))
 
 
@@ -80,12 +81,12 @@ def _told(watermark: Watermark | None, intent: ReadIntent) -> str:
 
 
 def _with_watermark(
-    topology: Topology, told: NodeExplanation, plan: Plan, watermark: Watermark | None
+    topology: Topology, told: NodeExplanation, plan: Plan, intent: ReadIntent, watermark: Watermark | None
 ) -> NodeExplanation:
     node = topology.node(told.name)
     if node.observation is None or node.observation.role is not Role.REPLICA:
-        return replace(told, satisfied=told.name == topology.primary_name)
-    satisfied = plan.reason(told.name) is not Reason.NOT_CAUGHT_UP
+        return replace(told, satisfied=told.name == plan.primary)
+    satisfied = shows(Ground.of(topology), intent, node)
     return replace(told, satisfied=satisfied, behind_bytes=behind_bytes(topology, node, watermark))
 
 

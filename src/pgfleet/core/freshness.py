@@ -34,9 +34,7 @@ class Freshness:
             return Reason.NOT_CAUGHT_UP
         if covered_s is None:
             return None if self._takes_unknown() else Reason.STALENESS_UNKNOWN
-        if intent.not_before_s is not None and covered_s <= intent.not_before_s:
-            return Reason.NOT_CAUGHT_UP
-        if intent.seat is not None and not _shows_no_less(node, intent.seat, covered_s):
+        if not _covers(node, intent, covered_s):
             return Reason.NOT_CAUGHT_UP
         if self.at_s - covered_s >= self.bound_s:
             return Reason.STALE
@@ -60,6 +58,23 @@ class Freshness:
         if wishes.takes_unknown is not None:
             return wishes.takes_unknown
         return self.takes_unknown and not wishes.is_strict
+
+
+def shows(ground: Ground, intent: ReadIntent, node: NodeState) -> bool:
+    """Whether this replica is known to have all that the read must see, fresh or not, in use or not."""
+    seen = node.observation
+    if seen is None or ground.foreign(node, seen) or ground.untimely(node, seen):
+        return False
+    covered_s = ground.covered_s(node)
+    reached = intent.after is None or ground.has_reached(node, intent.after)
+    return reached and covered_s is not None and _covers(node, intent, covered_s)
+
+
+def _covers(node: NodeState, intent: ReadIntent, covered_s: float) -> bool:
+    """Whether a node that has replayed all of that moment has what the read's org and session must see."""
+    if intent.not_before_s is not None and covered_s <= intent.not_before_s:
+        return False
+    return intent.seat is None or _shows_no_less(node, intent.seat, covered_s)
 
 
 def _shows_no_less(node: NodeState, seat: Seat, covered_s: float) -> bool:
