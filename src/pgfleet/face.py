@@ -74,9 +74,9 @@ class Face(Generic[C]):
     def session(self, after: str | None = None) -> Scope:
         """`with router.session() as s`: within it reads see what was written in it, and never less than before.
 
-        The context carries it into tasks and into `asyncio.to_thread`. Of two, one within the other, the inner one
-        counts. `after`: a token of `token()`, whose writes are seen from the beginning. `s.wrote` tells whether a
-        write has begun in it. Raises ConfigurationError, TokenError, WritesLost, RouterClosed.
+        The context carries it into tasks and into `asyncio.to_thread`. One within another is a part of
+        it. `after`: a token of `token()`, whose writes are seen from the beginning. `s.wrote` tells whether a write
+        has begun in it. Raises ConfigurationError, TokenError, WritesLost, RouterClosed.
         """
         return Scope(self.engine.wishes.session(present(self), after), self)
 

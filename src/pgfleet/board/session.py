@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import AbstractContextManager
 from math import inf
 from typing import Any
@@ -17,7 +18,10 @@ EVERYWHERE: At = ("", "")
 
 
 class Session:
-    """The writes and reads of one unit of work, in one process, from any of its tasks and threads."""
+    """The writes and reads of one unit of work, in one process, from any of its tasks and threads.
+
+    A session within another one is a part of that unit: it knows what the outer one knows, and the other way round.
+    """
 
     def __init__(
         self, lock: AbstractContextManager[Any], after: Watermark | None = None, outer: Session | None = None
@@ -28,53 +32,121 @@ class Session:
         """Whether a write has begun in it."""
         self.ended = False
         self._outer = outer
-        self._lock = lock
-        self._open = 0
-        self._mark_s = 0.0
-        self._at: At | None = None
+        self._deeds: _Deeds = outer._deeds if outer else _Deeds(lock)
+
+    @property
+    def unit(self) -> object:
+        """Whose writes and reads these are: of two sessions, one within the other, the same."""
+        return self._deeds
 
     # writes
 
     def begin_write(self) -> None:
         """A write lease opens."""
-        with self._lock:
-            self.wrote = True
-            self._open += 1
-        if self._outer:
-            self._outer.begin_write()
+        session: Session | None = self
+        while session:
+            session.wrote, session = True, session._outer
+        self._deeds.begin_write()
 
     def end_write(self, mark_s: float) -> None:
         """That lease has ended, however it ended."""
-        with self._lock:
-            self._open -= 1
-            self._mark_s = max(self._mark_s, mark_s)
-        if self._outer:
-            self._outer.end_write(mark_s)
+        self._deeds.end_write(mark_s)
 
     @property
     def last_write_s(self) -> float:
         """The moment that a read must see; 0.0: nothing was written; infinity: something is being written now."""
-        return inf if self._open else self._mark_s
-
-    def forgive(self, mark_s: float) -> None:
-        """What was written before this moment is lost, and the caller was told."""
-        with self._lock:
-            self._mark_s = max(self._mark_s, mark_s)
+        return self._deeds.last_write_s
 
     # reads
 
     def seat(self, now_s: float) -> Seat | None:
         """Where it has read; None: nowhere."""
-        return None if self._at is None else Seat(*self._at, now_s)
+        return self._deeds.seat(now_s)
 
-    def sit(self, before: Seat | None, at: At) -> None:
+    def sight(self, before: Seat | None, at: At) -> Sight:
+        """A read of this server, that was to show no less than `before`."""
+        return Sight(self._deeds, before, at)
+
+
+class Sight:
+    """One read of a session, at one server."""
+
+    __slots__ = ("_at", "_before", "_deeds", "_open")
+
+    def __init__(self, deeds: _Deeds, before: Seat | None, at: At) -> None:
+        self._deeds = deeds
+        self._before = before
+        self._at = at
+        self._open = 0
+
+    def begin(self) -> None:
+        """From now on, until it ends, it shows what is at its server."""
+        self._open = 1
+        self._deeds.sit(self._before, self._at, 1)
+
+    def end(self) -> None:
+        """It has ended: what was at its server by now may have been seen."""
+        self._deeds.sit(self._before, self._at, -self._open)
+
+    def drop(self) -> None:
+        """It has ended, and nothing more of it was seen."""
+        if self._open:
+            self._deeds.leave(self._at)
+
+
+class _Deeds:
+    """What a unit of work has done."""
+
+    def __init__(self, lock: AbstractContextManager[Any]) -> None:
+        self._lock = lock
+        self._writing = 0
+        self._mark_s = 0.0
+        self._at: At | None = None
+        self._sights = 0
+        """How often something may have been seen."""
+        self._reading: Counter[At] = Counter()
+        """Where reads are still open."""
+
+    def begin_write(self) -> None:
+        with self._lock:
+            self._writing += 1
+
+    def end_write(self, mark_s: float) -> None:
+        with self._lock:
+            self._mark_s = max(
+                self._mark_s, mark_s
+            )  # first: whoever looks without the lock finds one or the other
+            self._writing -= 1
+
+    @property
+    def last_write_s(self) -> float:
+        return inf if self._writing else self._mark_s
+
+    def seat(self, now_s: float) -> Seat | None:
+        with self._lock:
+            if self._at is None:
+                return None
+            is_here = not self._reading or set(self._reading) == {self._at}
+            return Seat(*(self._at if is_here else EVERYWHERE), now_s, self._sights)
+
+    def sit(self, before: Seat | None, at: At, opens: int) -> None:
         """A read shows what is at this server. It was to show no less than `before`.
 
-        One that ends elsewhere than where the session has gone meanwhile leaves it with what two servers have shown.
+        It takes the unit of work along if nothing was seen since `before`. Else several servers have shown something.
         """
-        came_from = None if before is None else before.at
         with self._lock:
             if self._at != at:
-                self._at = at if self._at == came_from else EVERYWHERE
-        if self._outer:
-            self._outer.sit(before, at)
+                is_first = self._sights == (before.sights if before else 0)
+                self._at = at if is_first else EVERYWHERE
+            self._sights += 1
+            self._count(at, opens)
+
+    def leave(self, at: At) -> None:
+        with self._lock:
+            self._count(at, -1)
+
+    def _count(self, at: At, opens: int) -> None:
+        if opens:
+            self._reading[at] += opens
+            if not self._reading[at]:
+                del self._reading[at]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from math import inf
 
@@ -16,6 +17,8 @@ class Seat:
     incarnation: str
     until_s: float = inf
     """What was seen there was visible at this moment at the latest: whoever covers it shows no less."""
+    sights: int = 0
+    """How often the session had seen something by then."""
 
     @property
     def at(self) -> tuple[str, str]:
@@ -40,6 +43,8 @@ class ReadIntent:
 
     What was asked in the same tick of the clock may have been answered before: only later proves it.
     """
+    org_id: Hashable = None
+    """Whose mark that is; None: nobody's, or a session's."""
     after: Watermark | None = None
     """The read sees all that was committed before this position."""
     seat: Seat | None = None
@@ -71,10 +76,10 @@ class _OfMoment(ReadIntent):
     must_see = is_strict = True
 
 
-def of_moment(not_before_s: float) -> ReadIntent:
-    """One that sees all that was visible at this moment, and asks for nothing else: the usual one of an org."""
+def of_org(org_id: Hashable, not_before_s: float) -> ReadIntent:
+    """One of an org that sees all that was visible at this moment, and asks for nothing else: the usual one."""
     intent = object.__new__(_OfMoment)
-    intent.__dict__["not_before_s"] = not_before_s
+    intent.__dict__.update(not_before_s=not_before_s, org_id=org_id)
     return intent
 
 

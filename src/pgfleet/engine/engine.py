@@ -53,7 +53,7 @@ class Engine(Generic[C]):
         self.questions = Wishes(board, self.tokens, runtime, tells=False)
         """What is only asked about."""
         returns = Returns(board, knowledge, runtime)
-        lender = Lender(board, knowledge, returns, terms, runtime)
+        lender = Lender(board, self.wishes, knowledge, returns, terms, runtime)
         self._retries = Retries(board, watcher, runtime)
         self._hedging = Hedging(lender, returns, knowledge, runtime)
         attempts = Attempts(lender, returns, self._retries, self._hedging, terms, runtime)

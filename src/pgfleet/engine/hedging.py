@@ -116,7 +116,7 @@ class Hedging(Generic[C]):
 
     def take_back(self, pooled: Pooled[C], end: Awaitable[None] | None = None) -> None:
         """Take the loser's connection back beside the caller: clean if its server stops in time, else dropped."""
-        pooled.seen_by = None  # nothing of it was seen
+        pooled.tell_unseen()
         self.runtime.spawn(self._take_back(pooled, end), "hedge lost")
 
     async def _take_back(self, pooled: Pooled[C], end: Awaitable[None] | None) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from math import inf
 from typing import Generic, TypeVar
 
@@ -16,7 +16,7 @@ from pgfleet.engine.knowledge import Knowledge
 from pgfleet.engine.refusals import no_connection, no_replica, no_turn, nobody_to_read_from, overloaded
 from pgfleet.engine.returns import Returns
 from pgfleet.engine.terms import Terms
-from pgfleet.engine.wishes import SessionRead
+from pgfleet.engine.wishes import SessionRead, Wishes
 from pgfleet.errors import PgfleetError
 from pgfleet.pool import PoolClosed, Pooled, PoolTimeout
 from pgfleet.ports import Runtime
@@ -52,9 +52,16 @@ class Lender(Generic[C]):
     """Lends connections, one at a time."""
 
     def __init__(
-        self, board: Board[C], knowledge: Knowledge, returns: Returns[C], terms: Terms, runtime: Runtime
+        self,
+        board: Board[C],
+        wishes: Wishes,
+        knowledge: Knowledge,
+        returns: Returns[C],
+        terms: Terms,
+        runtime: Runtime,
     ) -> None:
         self.board = board
+        self._wishes = wishes
         self._knowledge = knowledge
         self._returns = returns
         self._terms = terms
@@ -99,10 +106,10 @@ class Lender(Generic[C]):
         `at_once` False: this may be the slower of two attempts, of which nothing is seen.
         """
         if isinstance(intent, SessionRead):
-            node = self._returns.node_of(pooled)
-            pooled.seen_by = partial(intent.session.sit, intent.seat, self._at(node))
+            sight = intent.session.sight(intent.seat, self._at(self._returns.node_of(pooled)))
+            pooled.seen_by = sight
             if at_once:
-                pooled.seen_by()
+                sight.begin()
 
     def _at(self, node: Node[C]) -> tuple[str, str]:
         seen = self.board.state(node).observation
@@ -127,30 +134,53 @@ class Lender(Generic[C]):
         """The long way to a connection for reads: of a replica that qualifies, else of the primary.
 
         Begins with the node whose turn the short way found without an idle connection.
-        Raises LeaseTimeout, Overloaded, PrimaryUnavailable, RouterClosed.
+        Raises LeaseTimeout, Overloaded, PrimaryUnavailable, NoReplica, RouterClosed; WritesLost, when another server
+        was promoted meanwhile.
         """
         first, self.board.missed = self.board.missed, None
         place = Place(self.board.fallback, deadline_s)
+        lineage = self.board.topology.lineage
         while True:
             self._terms.check_open()
+            if lineage is not self.board.topology.lineage:
+                lineage, intent = self.board.topology.lineage, self._wishes.renewed(intent)
             plan = await self._knowledge.plan(intent, deadline_s)
             if await self._waits_for_replica(plan, intent, deadline_s):
                 continue
             round_ = _Round()
-            for node in self.board.in_turn(plan, avoid, first):
-                if self.board.fallback.falls(node.name, plan, intent):
-                    pooled = await self._fall_back(node, intent, deadline_s, round_, place)
-                else:
-                    pooled = await self._try(node, intent, deadline_s, round_)
-                if pooled:
-                    self.seat(pooled, intent)
-                    return pooled
+            candidates = self.board.in_turn(plan, avoid, first)
+            pooled = await self._go_round(candidates, plan, intent, deadline_s, round_, place)
+            if pooled and lineage is not self.board.topology.lineage:
+                pooled.pool.give(pooled)  # what it must see may be lost by now
+                continue
+            if pooled:
+                self.seat(pooled, intent)
+                return pooled
             if not round_.busy or self._clock() >= deadline_s:
                 if self._may_do_without(intent) or not await self._knowledge.await_writer(deadline_s):
                     raise self._nobody(round_, plan)
                 continue
             pause_s = min(BUSY_PAUSE_S, round_.pause_s, deadline_s - self._clock())
             await self._runtime.signal().wait(max(0.0, pause_s))
+
+    async def _go_round(
+        self,
+        candidates: Iterator[Node[C]],
+        plan: Plan,
+        intent: ReadIntent,
+        deadline_s: float,
+        round_: _Round,
+        place: Place,
+    ) -> Pooled[C] | None:
+        """A connection of the first of the candidates that has one, or None and why not noted in the round."""
+        for node in candidates:
+            if self.board.fallback.falls(node.name, plan, intent):
+                pooled = await self._fall_back(node, intent, deadline_s, round_, place)
+            else:
+                pooled = await self._try(node, intent, deadline_s, round_)
+            if pooled:
+                return pooled
+        return None
 
     async def _fall_back(
         self, primary: Node[C], intent: ReadIntent, deadline_s: float, round_: _Round, place: Place

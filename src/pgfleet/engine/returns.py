@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Generic, Literal, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from pgfleet.board import Board, Node
 from pgfleet.core.failure import CONSEQUENCES, Consequence, Phase, Verdict, classify
@@ -22,13 +22,6 @@ _KEEP = Consequence()
 _DROP = Consequence(drop_connection=True)
 
 
-def _tell_seen(pooled: Pooled[Any]) -> None:
-    """What was read on it has been seen; the next borrower is another."""
-    if pooled.seen_by:
-        pooled.seen_by()
-        pooled.seen_by = None
-
-
 class Returns(Generic[C]):
     """Where each connection comes back to, whatever happened to it."""
 
@@ -41,7 +34,7 @@ class Returns(Generic[C]):
         """Take a connection back after a statement that succeeded; `clean`: one that left the session alone."""
         pooled.replayable = False
         if pooled.seen_by:
-            _tell_seen(pooled)
+            pooled.tell_seen()
         if clean:
             pooled.pool.give(pooled)
         else:
@@ -55,7 +48,7 @@ class Returns(Generic[C]):
         The connection is cleaned before anybody else gets it.
         """
         if pooled.seen_by:
-            _tell_seen(pooled)
+            pooled.tell_seen()
         if error is not None and not isinstance(error, Exception):
             self.abandon(pooled)
             return _DROP

@@ -62,6 +62,7 @@ class SecondFetch(Generic[C]):
         except BaseException as error:
             if not self._let_go():
                 if isinstance(error, Exception):
+                    pooled.tell_unseen()
                     await self._returns.give_back(pooled, error)
                 else:
                     self._hedging.take_back(pooled)
@@ -77,6 +78,7 @@ class SecondFetch(Generic[C]):
             self._first.twin = self._pooled = pooled
             if self._lost or self._first.timed_out:
                 self._first.twin = self._pooled = None
+                pooled.tell_unseen()
                 pooled.pool.give(pooled)
                 raise NoSecond
             pooled.replayable = True
@@ -88,6 +90,7 @@ class SecondFetch(Generic[C]):
             assert pooled
             pooled.replayable = False
             if self._lost:
+                pooled.tell_unseen()
                 pooled.pool.discard(pooled)
             return self._lost
 
@@ -114,6 +117,7 @@ class SecondFetch(Generic[C]):
     def end_first(self, error: Exception | None) -> None:
         """The first has lost, and the caller has left its statement. `error`: what it failed with by itself."""
         self._first.replayable = False
+        self._first.tell_unseen()
         self._hedging.knowledge.ask(self._returns.node_of(self._first).name)
         if error is not None:
             self._hedging.give_back(self._first, error)

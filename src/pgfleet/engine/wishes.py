@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NamedTuple, TypedDict
 
 from pgfleet.board import Board, Session
-from pgfleet.core.intent import PLAIN, ReadIntent, of_moment
+from pgfleet.core.intent import PLAIN, ReadIntent, of_org
 from pgfleet.core.lineage import Fork, just_after
 from pgfleet.core.position import Watermark
 from pgfleet.engine.tokens import Tokens
@@ -58,6 +58,24 @@ class SessionRead(ReadIntent):
     session: Session
 
 
+class Loss(NamedTuple):
+    """What a promotion may have lost."""
+
+    holder: str
+    of: Hashable
+    """Who that is, or what he holds."""
+    fork: Fork | None
+
+    @property
+    def key(self) -> Hashable:
+        """By what it is remembered as told."""
+        return self.of, self.fork and self.fork.timeline
+
+    def __str__(self) -> str:
+        which = f" (timeline {self.fork.before} to {self.fork.timeline})" if self.fork else ""
+        return f"the last writes of {self.holder} may have been lost when another server was promoted{which}"
+
+
 class Wishes:
     """Reads what callers say. `tells` False: nothing comes of it, so nobody counts as told what he has lost."""
 
@@ -87,13 +105,19 @@ class Wishes:
             raise ValueError('consistency="session" needs a session, an org_id, or a token (`after`)')
         if consistency in ("bounded", "eventual"):
             session, org_id, after = None, None, None
-        mark_s = self._mark_s(org_id, session)
+        losses: list[Loss] = []
+        mark_s = self._mark_s(org_id, session, losses)
+        position = self._after(after, session, losses)
+        self._tell(losses)
+        if unknown is None and consistency == "eventual":
+            unknown = "open"
         bounds: dict[str, Any] = {
             "prefer_replica": prefer_replica and consistency != "strong",
             "max_lag_s": inf if consistency == "eventual" else max_lag_s,
             "max_lag_bytes": max_lag_bytes,
             "not_before_s": mark_s or None,
-            "after": self._after(after, session),
+            "org_id": org_id if mark_s else None,
+            "after": position,
             "takes_unknown": None if unknown is None else unknown == "open",
             "unqualified": unqualified,
         }
@@ -108,54 +132,81 @@ class Wishes:
         if not mark_s:
             return PLAIN
         if mark_s <= self._board.lineage_settled_s:
-            mark_s = self._mark_s(org_id, None)
-        return of_moment(mark_s)
+            mark_s = self._told_mark_s(org_id, None)
+        return of_org(org_id, mark_s)
+
+    def renewed(self, intent: ReadIntent) -> ReadIntent:
+        """The same read after a promotion. Raises WritesLost, when that may have lost what the read must see."""
+        session = intent.session if isinstance(intent, SessionRead) else None
+        losses: list[Loss] = []
+        if intent.not_before_s:
+            self._mark_s(intent.org_id, session, losses)
+        is_had = intent.after is not None and self._is_had(intent.after, losses)
+        self._tell(losses)
+        return replace(intent, after=None) if is_had else intent
 
     def session(self, outer: Session | None, after: str | None) -> Session:
         """A session within another one, or in none. Raises ConfigurationError, TokenError, WritesLost."""
-        return Session(self._lock_of(), self._after(after, outer), outer)
+        return Session(self._lock_of(), self._told_after(after, outer), outer)
 
     # what must be seen
 
-    def _mark_s(self, org_id: Hashable, session: Session | None) -> float:
-        """The moment that a read must see, of what its org and its session have written; 0.0: there is none."""
-        org_s = 0.0 if org_id is None else self._board.writes.marks.last_write_s(org_id)
-        if org_s and (fork := self._board.topology.lineage.lost_at(org_s)):
-            self._tell(f"org {org_id!r}", hash(org_id), fork)
-            org_s = just_after(fork.until_s)
-        session_s = session.last_write_s if session else 0.0
-        if session and session_s and (fork := self._board.topology.lineage.lost_at(session_s)):
-            session_s = just_after(fork.until_s)
-            if self._tells:
-                session.forgive(session_s)
-                self._tell("this session", id(session), fork)
-        return max(org_s, session_s)
+    def _told_mark_s(self, org_id: Hashable, session: Session | None) -> float:
+        losses: list[Loss] = []
+        mark_s = self._mark_s(org_id, session, losses)
+        self._tell(losses)
+        return mark_s
 
-    def _after(self, token: str | None, session: Session | None) -> Watermark | None:
+    def _told_after(self, token: str | None, session: Session | None) -> Watermark | None:
+        losses: list[Loss] = []
+        after = self._after(token, session, losses)
+        self._tell(losses)
+        return after
+
+    def _mark_s(self, org_id: Hashable, session: Session | None, losses: list[Loss]) -> float:
+        """The moment that a read must see, of what its org and its session have written; 0.0: there is none."""
+        marks_s = [0.0]
+        if org_id is not None:
+            org_s = self._board.writes.marks.last_write_s(org_id)
+            marks_s.append(self._survived_s(org_s, f"org {org_id!r}", hash(org_id), losses))
+        if session:
+            marks_s.append(self._survived_s(session.last_write_s, "this session", session.unit, losses))
+        return max(marks_s)
+
+    def _survived_s(self, mark_s: float, holder: str, key: Hashable, losses: list[Loss]) -> float:
+        """This moment, or the first one after the promotion that may have lost what was written then."""
+        fork = self._board.topology.lineage.lost_at(mark_s) if mark_s else None
+        if fork is None:
+            return mark_s
+        losses.append(Loss(holder, key, fork))
+        return just_after(fork.until_s)
+
+    def _after(self, token: str | None, session: Session | None, losses: list[Loss]) -> Watermark | None:
         """The position that a read must see, by its token or its session; None: every candidate has it."""
         said = None if token is None else self._tokens.read(token)
         carried = session.after if session else None
-        wanted = [mark for mark in (said, carried) if mark and not self._is_had(mark)]
-        return max(wanted, key=lambda mark: (mark.timeline, mark.lsn), default=None)
+        wanted = [mark for mark in (said, carried) if mark and not self._is_had(mark, losses)]
+        return max(wanted, key=_place, default=None)
 
-    def _is_had(self, watermark: Watermark) -> bool:
-        """Whether whoever serves reads has it, or nobody ever will."""
+    def _is_had(self, watermark: Watermark, losses: list[Loss]) -> bool:
+        """Whether whoever serves reads has it, or nobody ever will. Until the new primary has told, nobody knows."""
         topology = self._board.topology
-        if watermark.timeline < topology.highest_timeline:
-            if topology.lineage.has_lost(watermark, topology.highest_timeline):
-                self._tell(f"the holder of a token ({watermark})", watermark, topology.lineage.last)
-            return True
-        return False
+        written_by = topology.history.written_by
+        if written_by is None or watermark.timeline >= written_by.timeline:
+            return False
+        if topology.lineage.has_lost(watermark, written_by.timeline):
+            losses.append(Loss(f"the holder of a token ({watermark})", watermark, topology.lineage.last))
+        return True
 
-    def _tell(self, holder: str, key: Hashable, fork: Fork | None) -> None:
-        """Tell the holder of lost writes once."""
-        if not self._tells or not self._board.writes.is_news((key, fork and fork.timeline)):
+    def _tell(self, losses: list[Loss]) -> None:
+        """Tell the holder of lost writes once, of all that he has lost by now."""
+        if not losses or not self._tells:
             return
-        which = f" (timeline {fork.before} to {fork.timeline})" if fork else ""
-        what = f"the last writes of {holder} may have been lost when another server was promoted{which}"
-        logger.warning("%s", what)
-        if self._board.settings.lost_writes == "error":
-            raise WritesLost(what, LOST_HINT)
+        news = [str(loss) for loss in losses if self._board.writes.is_news(loss.key)]
+        for what in news:
+            logger.warning("%s", what)
+        if news and self._board.settings.lost_writes == "error":
+            raise WritesLost("; ".join(news), LOST_HINT)
 
     # what is handed on
 
@@ -166,10 +217,16 @@ class Wishes:
         """
         if org_id is None and session is None:
             return self._tokens.sign(await self._tokens.watermark(self._clock()))
-        mark_s, after = self._mark_s(org_id, session), self._after(None, session)
+        mark_s, after = self._told_mark_s(org_id, session), self._told_after(None, session)
         if not mark_s and after:
             return self._tokens.sign(after)
-        return self._tokens.sign(await self._tokens.watermark(mark_s))
+        found = await self._tokens.watermark(mark_s)
+        self._told_mark_s(org_id, session)  # another server may have been promoted meanwhile
+        return self._tokens.sign(max(found, after or found, key=_place))
+
+
+def _place(watermark: Watermark) -> tuple[int, int]:
+    return watermark.timeline, watermark.lsn
 
 
 def _check(

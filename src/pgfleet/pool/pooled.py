@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from pgfleet.pool.pool import Pool
 
 C = TypeVar("C")
+
+
+class Sight(Protocol):
+    """A read of a session."""
+
+    def end(self) -> None:
+        """What was read has been seen."""
+
+    def drop(self) -> None:
+        """Nothing was seen of it."""
 
 
 class Pooled(Generic[C]):
@@ -38,7 +47,19 @@ class Pooled(Generic[C]):
         """Severed because the caller's time was over."""
         self.fenced = False
         """Severed because its node is no longer the primary."""
-        self.seen_by: Callable[[], None] | None = None
-        """To be told that what was read here has been seen, for a read of a session."""
+        self.seen_by: Sight | None = None
+        """To be told that what was read here has been seen, or not, for a read of a session."""
         self.twin: Pooled[C] | None = None
         """The connection on which the same statement is under way, sent because this one is late."""
+
+    def tell_seen(self) -> None:
+        """What was read on it has been seen; the next borrower is another."""
+        sight, self.seen_by = self.seen_by, None
+        if sight:
+            sight.end()
+
+    def tell_unseen(self) -> None:
+        """Nothing of what was read on it was seen, and the next borrower is another."""
+        sight, self.seen_by = self.seen_by, None
+        if sight:
+            sight.drop()
