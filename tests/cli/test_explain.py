@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from pgfleet.cli.explain import verdict
+from pgfleet import ReplicaRouter
+from pgfleet.cli.explain import size, verdict
 from pgfleet.local import LocalFleet
 from tests.cli.command import pgfleet, row
 
@@ -60,6 +61,42 @@ def test_a_bound_that_is_none_is_misuse(value: str) -> None:
     done = pgfleet("explain", "--max-lag-s", value)
     assert done.returncode == 2
     assert "--max-lag-s" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "args", [("--max-lag-bytes", "-1"), ("--consistency", "perhaps"), ("--consistency", "session")]
+)
+def test_a_wish_that_is_none_is_misuse(args: tuple[str, str]) -> None:
+    done = pgfleet("explain", *args)
+    assert done.returncode == 2
+    assert args[0] in done.stderr
+
+
+def test_who_lacks_how_much_of_what_a_token_covers(fleet: LocalFleet) -> None:
+    environ = fleet.environ() | {"PGFLEET_TOKEN_SECRET": "0123456789abcdef" * 2}
+    fleet.lag("replica-1", paused=True)
+    try:
+        with ReplicaRouter.from_env(environ) as router:
+            router.execute("create table if not exists told (n int)")
+            router.execute("insert into told select generate_series(1, 1000)")
+            token = router.token()
+        done = pgfleet("explain", "--after", token, environ=environ)
+    finally:
+        fleet.lag("replica-1", 0)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "It must see " in done.stdout
+    assert row(done.stdout, "replica-1")[-2].endswith(" kB")
+    assert row(done.stdout, "replica-1")[-1] == "no: has not replayed what this read must see"
+    assert row(done.stdout, "replica-2")[-2] == "nothing"
+    assert row(done.stdout, "primary")[-2] == "nothing"
+
+
+@pytest.mark.parametrize(
+    ("count", "told"),
+    [(1, "1 B"), (1023, "1,023 B"), (1024, "1.0 kB"), (5_000_000, "4.8 MB"), (1 << 42, "4,096.0 GB")],
+)
+def test_a_size(count: int, told: str) -> None:
+    assert size(count) == told
 
 
 def test_the_sentence() -> None:

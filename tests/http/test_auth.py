@@ -98,6 +98,11 @@ async def test_a_wrong_method(served: Api, method: str) -> None:
         "max_lag_s=soon",
         "max_lag_s=",
         "prefer_replica=perhaps",
+        "max_lag_bytes=-1",
+        "max_lag_bytes=1.5",
+        "max_lag_bytes=99999999999999999999",
+        "consistency=perhaps",
+        "after=" + "x" * 201,
     ],
 )
 async def test_a_wrong_parameter(served: Api, query: str) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -166,6 +168,48 @@ async def test_explain_knows_an_org_that_is_writing(local_fleet: LocalFleet, org
         assert told["candidates"] == ["primary"]
         assert told["nodes"][1]["reason"] == "has not replayed what this read must see"
         assert (await served.untimed(f"{EXPLAIN}?org_id=8"))["candidates"] == [*REPLICAS, "primary"]
+
+
+async def test_explain_tells_who_lacks_how_much_of_what_a_token_covers(local_fleet: LocalFleet) -> None:
+    secret = {"PGFLEET_TOKEN_SECRET": "0123456789abcdef" * 2}
+    local_fleet.lag("replica-1", paused=True)
+    try:
+        async with api(local_fleet.environ() | secret) as served:
+            await served.router.execute("create table if not exists told (n int)")
+            await served.router.execute("insert into told select generate_series(1, 1000)")
+            query = f"after={await served.router.token()}"
+            told = await until(served, query, lambda row: row["replica-2"]["satisfied"])
+            assert re.fullmatch("[0-9A-F]+/[0-9A-F]+ on timeline [0-9]+", told["mustSee"])
+            rows = {row["name"]: row for row in told["nodes"]}
+            assert (rows["replica-1"]["satisfied"], rows["replica-1"]["candidate"]) == (False, False)
+            assert rows["replica-1"]["behindBytes"] > 10_000
+            assert (rows["replica-2"]["satisfied"], rows["replica-2"]["behindBytes"]) == (True, 0)
+            assert rows["primary"]["satisfied"] is True
+            assert "replica-2" in told["candidates"]
+            assert "replica-1" not in told["candidates"]
+            few = await until(served, "max_lag_bytes=100", lambda row: row["replica-2"]["candidate"])
+            assert "replica-1" not in few["candidates"]
+            assert (await served.untimed(f"{EXPLAIN}?after=forged"))["mustSee"] is None
+            assert (await served.untimed(f"{EXPLAIN}?consistency=strong"))["candidates"] == ["primary"]
+    finally:
+        local_fleet.lag("replica-1", 0)
+
+
+async def until(served: Api, query: str, holds: Callable[[dict[str, Any]], bool]) -> Any:
+    """The first explanation of which this holds."""
+    for _ in range(100):
+        told = await served.untimed(f"{EXPLAIN}?{query}")
+        if holds({row["name"]: row for row in told["nodes"]}):
+            return told
+        await asyncio.sleep(0.05)
+    raise AssertionError(told)
+
+
+@pytest.mark.parametrize("query", ["consistency=session", "after=x"], ids=["session", "no secret"])
+async def test_what_explain_cannot_answer_is_no_error_of_ours(served: Api, query: str) -> None:
+    response = await served.client.get(f"{EXPLAIN}?{query}")
+    assert response.status_code == 422
+    assert "needs a session" in response.text or "PGFLEET_TOKEN_SECRET" in response.text
 
 
 @pytest.mark.parametrize(

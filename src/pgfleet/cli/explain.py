@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pgfleet.core.explain import Explanation
 
 NOT_OURS = "What organisation {} writes is known to the process that writes it, not to this one."
+CONSISTENCIES = ("strong", "session", "bounded", "eventual")
 LOOKS = 5
 """How often the nodes are asked again when no replica qualifies, as a read with a tight bound would have them asked."""
 
@@ -20,6 +21,12 @@ LOOKS = 5
 def _above_zero(value: float | None) -> float | None:
     if value is not None and not value > 0:
         raise typer.BadParameter("must be above 0; --no-prefer-replica reads the primary")
+    return value
+
+
+def _one_of_them(value: str | None) -> str | None:
+    if value is not None and value not in CONSISTENCIES:
+        raise typer.BadParameter(f"must be one of {', '.join(CONSISTENCIES)}")
     return value
 
 
@@ -34,6 +41,16 @@ def explain(
             help="How stale its answer may be, in seconds.",
             show_default="the fleet's own bound",
         ),
+    ] = None,
+    max_lag_bytes: Annotated[
+        int | None, typer.Option(min=0, help="How much of the log it may be behind, in bytes.")
+    ] = None,
+    after: Annotated[
+        str | None, typer.Option(help="A token: the read must see what it covers.", show_default=False)
+    ] = None,
+    consistency: Annotated[
+        str | None,
+        typer.Option(callback=_one_of_them, help=f"What it must see at all: {', '.join(CONSISTENCIES)}."),
     ] = None,
     prefer_replica: Annotated[
         bool,
@@ -51,7 +68,16 @@ def explain(
     from pgfleet.cli.output import print_json, timestamp
     from pgfleet.core.report import explanation_report
 
-    wishes = {"org_id": org_id, "max_lag_s": max_lag_s, "prefer_replica": prefer_replica}
+    if consistency == "session" and org_id is None and after is None:
+        raise typer.BadParameter('"session" needs --org-id or --after', param_hint="--consistency")
+    wishes = {
+        "org_id": org_id,
+        "max_lag_s": max_lag_s,
+        "max_lag_bytes": max_lag_bytes,
+        "after": after,
+        "consistency": consistency,
+        "prefer_replica": prefer_replica,
+    }
     explanation, primary = asyncio.run(_ask(wishes))
     report = explanation_report(explanation, timestamp())
     if as_json:
@@ -72,7 +98,8 @@ async def _ask(wishes: dict[str, Any]) -> tuple[Explanation, str | None]:
 
 async def _explain(router: AsyncReplicaRouter[Any], wishes: dict[str, Any]) -> Explanation:
     explanation: Explanation = router.explain(**wishes)
-    for _ in range(LOOKS if wishes["prefer_replica"] and wishes["max_lag_s"] else 0):
+    is_strict = any(wishes[name] is not None for name in ("max_lag_s", "max_lag_bytes", "after"))
+    for _ in range(LOOKS if wishes["prefer_replica"] and is_strict else 0):
         if replicas_of(explanation.candidates, router.topology.primary_name):
             break
         await router.engine.refresh(older_than_s=0.0)
@@ -97,14 +124,33 @@ def verdict(candidates: Sequence[str], primary: str | None) -> str:
     return "This read takes the primary" + (f", {primary}." if primary != "primary" else ".")
 
 
+def what_it_lacks(node: Mapping[str, Any]) -> str:
+    """How much of the log a node has still to replay for what the read must see; `-` where nobody knows."""
+    if node["satisfied"]:
+        return "nothing"
+    return size(node["behindBytes"]) if node["behindBytes"] else "-"
+
+
+def size(count: int) -> str:
+    """A number of bytes, in the unit that leaves at most four digits of it."""
+    value, units = float(count), iter(("B", "kB", "MB", "GB"))
+    unit = next(units)
+    for larger in units:
+        if value < 1024:
+            break
+        value, unit = value / 1024, larger
+    return f"{value:,.0f} {unit}" if unit == "B" else f"{value:,.1f} {unit}"
+
+
 def _print_table(report: dict[str, Any], primary: str | None, org_id: str | None) -> None:
     from rich.console import Console
 
     from pgfleet.cli.output import NOTHING, figures, number, print_details, prose, table, takes_reads, words
 
     has_replicas = bool(replicas_of(report["candidates"], primary))
+    lacks = [figures("lacks")] if report["mustSee"] else []
     shown = table(
-        words("node"), words("role"), figures("lag s"), figures("stale s"), prose("takes this read")
+        words("node"), words("role"), figures("lag s"), figures("stale s"), *lacks, prose("takes this read")
     )
     for node in report["nodes"]:
         shown.add_row(
@@ -112,6 +158,7 @@ def _print_table(report: dict[str, Any], primary: str | None, org_id: str | None
             node["role"] or NOTHING,
             number(node["lagSeconds"], 3),
             number(node["stalenessBoundSeconds"], 1),
+            *[what_it_lacks(node)][: len(lacks)],
             takes_reads(node, is_last=node["name"] == primary and has_replicas),
         )
     console = Console(highlight=False)

@@ -10,6 +10,7 @@ from fastapi import APIRouter, HTTPException, Query
 
 from pgfleet.core import report
 from pgfleet.core.report import Json
+from pgfleet.engine.wishes import Consistency
 from pgfleet.http import schemas
 from pgfleet.http.figures import Figures
 from pgfleet.http.fleet import Fleet, Unanswered, timestamp
@@ -81,13 +82,35 @@ class System:
             float | None,
             Query(gt=0, le=YEAR_S, allow_inf_nan=False, description="At most this stale.", examples=[0.5]),
         ] = None,
+        max_lag_bytes: Annotated[
+            int | None,
+            Query(ge=0, le=2**63, description="At most this much of the log behind.", examples=[1048576]),
+        ] = None,
+        after: Annotated[
+            str | None,
+            Query(max_length=200, description="A token: the read sees what it covers. Not ours: ignored."),
+        ] = None,
+        consistency: Annotated[
+            Consistency | None, Query(description="What the read must see at all.")
+        ] = None,
         prefer_replica: Annotated[bool, Query(description="false: the primary.")] = True,
     ) -> Json:
-        """Which nodes such a read could take now, and why not the others."""
-        await self._fleet.topology(0.0 if max_lag_s else 1.0)
-        explanation = self._fleet.router.explain(
-            org_id=self._org(org_id), max_lag_s=max_lag_s, prefer_replica=prefer_replica
-        )
+        """Which nodes such a read could take now, why not the others, and who lacks how much of what it must see."""
+        is_strict = max_lag_s or max_lag_bytes is not None or after is not None
+        await self._fleet.topology(0.0 if is_strict else 1.0)
+        try:
+            explanation = self._fleet.router.explain(
+                org_id=self._org(org_id),
+                max_lag_s=max_lag_s,
+                max_lag_bytes=max_lag_bytes,
+                after=after,
+                consistency=consistency,
+                prefer_replica=prefer_replica,
+            )
+        except (
+            ValueError
+        ) as wrong:  # of a token, of words that do not go together, or of no secret to read it by
+            raise HTTPException(422, str(wrong)) from wrong
         return report.explanation_report(explanation, timestamp())
 
     def _org(self, text: str | None) -> Hashable:
