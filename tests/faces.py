@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -148,7 +149,10 @@ class Face:
         """Call what blocks on the threaded face and is awaited on the other."""
         if not self.threaded:
             return await function(*args, **kwargs)
-        work = asyncio.get_running_loop().run_in_executor(_THREADS, partial(function, *args, **kwargs))
+        within = copy_context()  # as asyncio.to_thread has it: the session is there too
+        work = asyncio.get_running_loop().run_in_executor(
+            _THREADS, partial(within.run, function, *args, **kwargs)
+        )
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -23,6 +24,13 @@ EACH = pytest.mark.parametrize("face", FACES, ids=str)
 @pytest.fixture(scope="module", autouse=True)
 def table(fleet: LocalFleet) -> None:
     fleet.sql("primary", "create table own_write (org int)")
+
+
+@pytest.fixture
+def switched() -> Iterator[LocalFleet]:
+    """A fleet for one switchover."""
+    with LocalFleet.temporary() as fleet:
+        yield fleet
 
 
 @EACH
@@ -72,6 +80,59 @@ async def test_a_session_sees_its_writes_and_never_less(fleet: LocalFleet) -> No
         await aside(fleet.lag, "replica-1", 0)
 
 
+@EACH
+async def test_a_token_is_honoured_by_another_router(face: Face, fleet: LocalFleet) -> None:
+    known = environ(fleet, PGFLEET_CATCHUP_WAIT_MS="2000", **SECRET)
+    await aside(fleet.sql, "primary", "truncate own_write")
+    await aside(fleet.lag, "replica-1", 0.2)
+    await aside(lambda: fleet.lag("replica-2", paused=True))
+    try:
+        async with face.open(known) as router, face.open(known) as other:
+            for writes in range(1, 16):
+                await router.execute(WRITE, 1, org_id=1)
+                token = await face.call(router.raw.token, org_id=1)
+                ((seen, at),) = await other.fetch(COUNT_AT, 1, after=token)
+                assert seen == writes
+                assert at != port(fleet, "replica-2")
+            assert await other.value(COUNT, 1, after=token + "x") >= 0, (
+                "none of ours: as if it were not there"
+            )
+    finally:
+        await aside(fleet.lag, "replica-1", 0)
+        await aside(fleet.lag, "replica-2", 0)
+
+
+@EACH
+async def test_a_session_moves_only_to_who_shows_no_less(face: Face, fleet: LocalFleet) -> None:
+    """It has read on the server that is then stopped, while another stands still."""
+    await aside(fleet.sql, "primary", "truncate own_write")
+    async with face.open(environ(fleet)) as router:
+        with router.raw.session():
+            ((_, at),) = await router.fetch(COUNT_AT, 1)
+            mine, other, *_ = sorted(fleet.names[1:], key=lambda name: port(fleet, name) != at)
+            await aside(lambda: fleet.lag(other, paused=True))
+            try:
+                await aside(fleet.sql, "primary", "insert into own_write values (1)")
+                await becomes_async(lambda: router.value(COUNT, 1), 1)
+                assert (await router.fetch(COUNT_AT, 1))[0][1] == at, "it stays"
+                await aside(fleet.kill, mine)
+                for _ in range(10):
+                    ((seen, where),) = await router.fetch(COUNT_AT, 1)
+                    assert seen == 1
+                    assert where not in (at, port(fleet, other))
+            finally:
+                await aside(fleet.lag, other, 0)
+                await aside(fleet.start, mine)
+
+
+async def becomes_async(ask: Callable[[], Awaitable[int]], wanted: int) -> None:
+    for _ in range(400):
+        if await ask() == wanted:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"{await ask()} instead of {wanted}")
+
+
 def test_sessions_of_threads_are_their_own(fleet: LocalFleet) -> None:
     fleet.sql("primary", "truncate own_write")
     with ReplicaRouter.from_env(environ(fleet)) as router, ThreadPoolExecutor(4) as threads:
@@ -97,6 +158,26 @@ async def test_a_bound_in_bytes_leaves_out_who_is_further_behind(fleet: LocalFle
             assert ports == {port(fleet, "replica-1"), port(fleet, "replica-3")}
     finally:
         await aside(fleet.lag, "replica-2", 0)
+
+
+async def test_a_switchover_after_a_sample_loses_nothing(switched: LocalFleet) -> None:
+    fleet = switched
+    async with AsyncReplicaRouter.from_env(environ(fleet) | SECRET, driver="asyncpg") as router:
+        await router.execute("create table own_write (org int)")
+        with router.session():
+            await router.execute(WRITE, 1, org_id=1)
+            token = await router.token(org_id=1)
+            await becomes(lambda: len(router.explain(org_id=1).candidates) == 4)
+            await aside(fleet.stop, "primary")
+            await aside(fleet.promote, "replica-1")
+            for name in ("replica-2", "replica-3"):
+                await aside(fleet.rejoin, name)
+            await becomes(lambda: router.topology.primary_name == "replica-1")
+            await becomes(lambda: router.explain().candidates[0] != "replica-1", 30.0)
+            for options in ({"org_id": 1}, {"after": token}, {}):
+                ((seen, at),) = await router.fetch(COUNT_AT, 1, **options)
+                assert seen == 1
+                assert at != port(fleet, "replica-1")
 
 
 async def test_writes_that_a_promotion_lost_are_told_once(fleet: LocalFleet) -> None:

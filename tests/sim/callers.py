@@ -86,8 +86,9 @@ class Caller:
             self._check_refusal(error, name)
         except (SimulatedError, OSError) as error:
             self.witness.note(self.name, name, "failed:", error)
-            blamed = any("as if it crashed them" in note for note in getattr(error, "__notes__", ()))
-            if name in ("fetch", "plain_fetch", "slow_fetch", "run_read") and not blamed:
+            notes = " ".join(getattr(error, "__notes__", ()))
+            is_told = "as if it crashed them" in notes or "its time is over" in notes
+            if name in ("fetch", "plain_fetch", "slow_fetch", "run_read") and not is_told:
                 self.witness.broken(Invariant.RETRIED, f"{name}: {error!r}")
         except Exception as error:
             self.witness.broken(Invariant.OUR_ERRORS, f"{name}: {error!r}")

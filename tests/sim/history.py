@@ -20,6 +20,7 @@ from tests.fakes import dsn, leases
 from tests.sim.callers import Caller
 from tests.sim.faults import Faults
 from tests.sim.invariants import ALL, Invariant, Violation
+from tests.sim.visitors import Visitor
 from tests.sim.witness import Witness
 
 CLIENT = "client"
@@ -120,6 +121,11 @@ class _Story:
         self.rng = rng
         self.faults = Faults(cluster, CLIENT, rng)
         self.callers = [Caller(f"caller-{n}", router, witness, Random(rng.random())) for n in range(1, 5)]
+        own = Random(rng.getstate()[1][0])  # so that the other callers do the same as without them
+        self.callers += [
+            Visitor(f"visitor-{n}", router, witness, Random(own.random()))
+            for n in range(own.choice((0, 0, 1, 2)))
+        ]
         self.checker = Caller("checker", router, witness, rng)
 
     async def tell(self) -> None:

@@ -13,6 +13,8 @@ class Invariant(StrEnum):
     SEVERED = "a write lease of before was used on a primary that had been fenced meanwhile"
     BOUND = "a read was staler than its bound"
     OWN_WRITES = "a read missed an acknowledged write of its org"
+    SESSION_WRITES = "a read of a session missed an acknowledged write of it"
+    MONOTONIC = "a read of a session missed what an earlier one had seen"
     ONCE = "a write was done twice"
     DONE = "a write was acknowledged and never done"
     CLEAN = "a connection was lent that somebody uses, or left something in"

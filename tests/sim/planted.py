@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from pgfleet.board import Board
+from pgfleet.board import Board, Session
+from pgfleet.board.session import _Deeds
 from pgfleet.core import ground, staleness, topology
 from pgfleet.core.marks import WriteMarks
 from pgfleet.core.node import Observation
@@ -148,6 +149,25 @@ def writes_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Transactions, "execute", stubborn)
 
 
+def reads_anywhere(patch: pytest.MonkeyPatch) -> None:
+    """A session does not know where it has read."""
+    patch.setattr(Session, "seat", lambda self, now_s: None)
+
+
+def follows_every_read(patch: pytest.MonkeyPatch) -> None:
+    """A session is where its last read went, whatever another has shown meanwhile."""
+
+    def sit(self: Any, before: Any, at: Any, opens: int) -> None:
+        self._at = at
+
+    patch.setattr(_Deeds, "sit", sit)
+
+
+def forgets_its_writes(patch: pytest.MonkeyPatch) -> None:
+    """A session's write counts while it is open, and no longer."""
+    patch.setattr(_Deeds, "end_write", lambda self, mark_s: setattr(self, "_writing", self._writing - 1))
+
+
 PLANTED: dict[str, tuple[Plant, frozenset[Inv]]] = {
     plant.__name__: (plant, frozenset(by))
     for plant, *by in (
@@ -164,5 +184,8 @@ PLANTED: dict[str, tuple[Plant, frozenset[Inv]]] = {
         (unknown_is_fresh, Inv.BOUND, Inv.OWN_WRITES),
         (marked_at_the_start, Inv.OWN_WRITES),
         (writes_again, Inv.ONCE),
+        (reads_anywhere, Inv.MONOTONIC),
+        (follows_every_read, Inv.MONOTONIC),
+        (forgets_its_writes, Inv.SESSION_WRITES),
     )
 }

@@ -7,7 +7,7 @@ little as it can.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from pgfleet.core.explain import Explanation
 from pgfleet.testing.simulated.cluster import Cluster
 from pgfleet.testing.simulated.server import Server
 from pgfleet.testing.simulated.session import Seen, Session
-from pgfleet.testing.simulated.wal import Record
+from pgfleet.testing.simulated.wal import Kind, Record
 from tests.sim.invariants import Invariant, Violation
 
 PANIC_SHARE = 0.5
@@ -136,8 +136,30 @@ class Witness:
             detail = f"{seen.server.name} lacks {missing[0] and missing[0].key} of {oldest - 1000:.4f}"
             self.broken(Invariant.BOUND, f"{detail}, promised {covers_s - 1000:.4f}")
         for commit in own:
-            if all(commit.is_in(log) for log in logs) and not commit.is_in(seen.log):
-                self.broken(Invariant.OWN_WRITES, f"{seen.server.name} lacks {commit.key}")
+            self._check_kept(commit, seen, logs, Invariant.OWN_WRITES)
+
+    def read_in_session(
+        self, seen: Seen, since_s: float, own: Sequence[Record], shown: Sequence[Record]
+    ) -> None:
+        """A read that began at `since_s` in a session that has written `own` before, and has seen `shown`."""
+        logs = self._references(since_s)
+        if not logs or self._is_ahead_unseen(seen, logs):
+            return
+        for commit in own:
+            self._check_kept(commit, seen, logs, Invariant.SESSION_WRITES)
+        for log in shown:
+            for record in seen.log.lacks(log):
+                if record.kind is Kind.COMMIT:
+                    self._check_kept(record, seen, logs, Invariant.MONOTONIC)
+
+    def _check_kept(self, commit: Record, seen: Seen, logs: list[Record], invariant: Invariant) -> None:
+        """What no failover has lost must be there."""
+        if all(commit.is_in(log) for log in logs) and not commit.is_in(seen.log):
+            self.broken(invariant, f"{seen.server.name} lacks {commit.key}")
+
+    def commit_of(self, key: Hashable) -> Record:
+        """That of an acknowledged write."""
+        return self._commits[key]
 
     @staticmethod
     def _is_ahead_unseen(seen: Seen, logs: list[Record]) -> bool:
