@@ -27,6 +27,7 @@ _TOO_LONG: dict[int | str, dict[str, Any]] = {
 }
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     401: {"model": Problem, "description": "No bearer token, or a wrong one."},
+    409: {"model": Problem, "description": "It cannot be answered as it is asked, or with these settings."},
     503: {"model": Problem, "description": "It cannot be told now."},
 }
 

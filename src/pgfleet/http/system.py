@@ -109,8 +109,8 @@ class System:
             )
         except (
             ValueError
-        ) as wrong:  # of a token, of words that do not go together, or of no secret to read it by
-            raise HTTPException(422, str(wrong)) from wrong
+        ) as wrong:  # a token that is none, words that do not go together, no secret to read it by
+            raise HTTPException(409, str(wrong)) from wrong
         return report.explanation_report(explanation, timestamp())
 
     def _org(self, text: str | None) -> Hashable:
