@@ -21,7 +21,7 @@ class ConsistencyMiddleware:
     """Runs each request in a session that sees what the same browser has written before, through any process.
 
     `router`: an AsyncReplicaRouter, or a callable that returns it: it is often opened in the lifespan. A request that
-    wrote gets a token, as a cookie (HttpOnly, SameSite=Lax, `secure`, for `max_age_s`) and as a header; the next
+    wrote, or whose token a promotion has made void, gets one, as a cookie (HttpOnly, SameSite=Lax, `secure`, for `max_age_s`) and as a header; the next
     request brings back either, the header counts. What was written after the response has started is not in it.
     A websocket is one session, which begins with the token and sends none.
     """
@@ -67,7 +67,7 @@ class _Response:
 
     async def send(self, message: Message) -> None:
         """Pass on a part of the response, its head with the token."""
-        if message["type"] == "http.response.start" and self._opened.session.wrote:
+        if message["type"] == "http.response.start" and self._opened.has_news:
             message = {**message, "headers": [*message.get("headers", ()), *await self._headers()]}
         await self._send(message)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
-from pgfleet.errors import TokenError
+from pgfleet.errors import TokenError, WritesLost
 
 
 class Session(Protocol):
@@ -55,9 +55,16 @@ class Opened(Generic[R]):
     router: R
     session: Session
     after: str | None
-    """The token that it was opened with."""
+    """The token that it was opened with; None: without one, or the one that came covers nothing."""
+    lost: bool
+    """Whether a promotion has lost what the token that came was to cover: it is to be replaced."""
     context: Context
     """Where it is the present session, whatever sessions the application opens inside it."""
+
+    @property
+    def has_news(self) -> bool:
+        """Whether whoever holds the token that came is to get another one."""
+        return self.lost or self.session.wrote
 
 
 _present: ContextVar[Opened[Any] | None] = ContextVar("pgfleet_carrier", default=None)
@@ -78,6 +85,7 @@ class Opening(Generic[R]):
     """`with Opening(router, token) as opened`: a session on this router for the block.
 
     A token that is not ours comes from outside, and is no error of this request, whatever `PGFLEET_TOKEN_ERRORS` says.
+    Nor is one whose writes a promotion has lost: the router has logged it, and each of many processes would fail once.
     A class, because a generator that nobody closes would end the session wherever the collector finds it.
     """
 
@@ -86,11 +94,13 @@ class Opening(Generic[R]):
         self._after = after
 
     def __enter__(self) -> Opened[R]:
+        lost = False
         try:
             session = self._begin(self._after)
-        except TokenError:
+        except (TokenError, WritesLost) as error:
+            lost = isinstance(error, WritesLost)
             self._after, session = None, self._begin(None)
-        opened = Opened(self._router, session, self._after, copy_context())
+        opened = Opened(self._router, session, self._after, lost, copy_context())
         self._reset = _present.set(opened)
         return opened
 

@@ -22,8 +22,8 @@ App = Callable[[Environ, StartResponse], Iterable[bytes]]
 class ConsistencyMiddleware:
     """Runs each request in a session that sees what the same browser has written before, through any process.
 
-    `router`: a ReplicaRouter, or a callable that returns it. A request that wrote gets a token, as a cookie (HttpOnly,
-    SameSite=Lax, `secure`, for `max_age_s`) and as a header; the next request brings back either, the header counts.
+    `router`: a ReplicaRouter, or a callable that returns it. A request that wrote, or whose token a promotion has made
+    void, gets one, as a cookie (HttpOnly, SameSite=Lax, `secure`, for `max_age_s`) and as a header; the next request brings back either, the header counts.
     What was written after `start_response` was called is not in it. The session lasts until the body is closed.
     """
 
@@ -94,7 +94,7 @@ class _Request:
 
     def start(self, status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Callable[[bytes], object]:
         """The application's `start_response`."""
-        told = self._headers() if self._opened.session.wrote else ()
+        told = self._headers() if self._opened.has_news else ()
         return self._start(status, [*headers, *told], *exc_info)
 
     def end(self) -> None:

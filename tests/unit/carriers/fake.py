@@ -6,7 +6,7 @@ from contextvars import ContextVar
 from itertools import count
 from threading import Lock
 
-from pgfleet.errors import PrimaryUnavailable, TokenError
+from pgfleet.errors import PrimaryUnavailable, TokenError, WritesLost
 
 
 class FakeSession:
@@ -45,6 +45,8 @@ class FakeRouter:
         self.sessions: list[FakeSession] = []
         self.received: list[str | None] = []
         self.issued = 0
+        self.lost: set[str] = set()
+        """Tokens whose writes a promotion has lost, and whose holder was not told yet."""
         self.trouble: Exception | None = None
         self._strict = strict
         self._end = count(1000)
@@ -56,6 +58,9 @@ class FakeRouter:
         ours = after is not None and after.startswith("token-")
         if after is not None and not ours and self._strict:
             raise TokenError("not ours")
+        if after in self.lost:
+            self.lost.remove(after)
+            raise WritesLost("the last writes may have been lost")
         session = FakeSession(int(after.removeprefix("token-")) if after and ours else 0)
         self.received.append(after)
         self.sessions.append(session)

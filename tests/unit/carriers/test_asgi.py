@@ -358,3 +358,16 @@ async def test_the_application_s_own_message_is_left_as_it_was(router: FakeAsync
     await ConsistencyMiddleware(app, router)({"type": "http"}, receive, send)
     assert start["headers"] == ((b"a", b"b"),)
     assert [name for name, _ in sent[0]["headers"]] == [b"a", b"set-cookie", b"x-pgfleet-token"]
+
+
+async def test_what_a_promotion_lost_is_no_error_of_a_request_and_its_token_is_replaced(
+    router: FakeAsyncRouter,
+) -> None:
+    async with client(guarded(router)) as browser:
+        token = (await browser.post("/rooms")).headers[HEADER]
+        router.lost.add(token)
+        told = await browser.get("/rooms")
+        assert (told.status_code, told.json()) == (200, 0)
+        assert told.headers[HEADER] != token
+        assert (await browser.get("/rooms")).status_code == 200
+        assert router.received[-1] == told.headers[HEADER], "no process is asked about the old one again"

@@ -385,3 +385,16 @@ class TestWhatServersExpect:
             assert pool.submit(b"".join, server.body).result() == b"10001000"
             pool.submit(server.close).result()
         assert router.sessions[0].ended
+
+
+def test_what_a_promotion_lost_is_no_error_of_a_request_and_its_token_is_replaced(
+    router: FakeBlockingRouter,
+) -> None:
+    someone = browser(guarded(router))
+    token = someone.post("/rooms").headers[HEADER]
+    router.lost.add(token)
+    told = someone.get("/rooms")
+    assert (told.status_code, told.text) == (200, "0")
+    assert told.headers[HEADER] != token
+    assert someone.get("/rooms").status_code == 200
+    assert router.received[-1] == told.headers[HEADER], "no process is asked about the old one again"
