@@ -44,8 +44,16 @@ class Hand:
 
 @contextmanager
 def hand(directory: Path | None) -> Iterator[Hand]:
-    """The process, ready to act. Ctrl-C is the first process's alone: this one ends with it."""
-    executor = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+    """The process, ready to act."""
+    with other_process() as executor:
+        yield Hand(directory, executor)
+
+
+@contextmanager
+def other_process(prepare: Callable[..., None] | None = None, *args: Any) -> Iterator[ProcessPoolExecutor]:
+    """A second process, which has called `prepare(*args)`. Ctrl-C is the first one's alone: this one ends with it."""
+    spawn = multiprocessing.get_context("spawn")
+    executor = ProcessPoolExecutor(1, mp_context=spawn, initializer=prepare, initargs=args)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         executor.submit(_ready)
@@ -53,7 +61,7 @@ def hand(directory: Path | None) -> Iterator[Hand]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     with executor:
         executor.submit(_ready).result()
-        yield Hand(directory, executor)
+        yield executor
 
 
 def _ready() -> None:

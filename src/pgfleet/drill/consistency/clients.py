@@ -90,10 +90,9 @@ class World:
     names: Mapping[int, str]
     """The nodes by their ports."""
     orgs: tuple[Org, ...]
-    promises: tuple[Promise, ...]
     recorder: Recorder
     is_enough: Callable[[], bool]
-    elsewhere: Elsewhere | None = None
+    elsewhere: Elsewhere
     sessions: count[int] = field(default_factory=lambda: count(1))
 
     def sql_of(self, key: int) -> str:
@@ -110,14 +109,13 @@ class Client:
         self._rng = rng
         self._org = org
         self._session = NO_SESSION
-        self._shares = [SHARES[promise] for promise in world.promises]
 
     async def work(self) -> None:
         """Until it is enough."""
         while not self.world.is_enough():
             if self._org is None:
                 await self._read_any()
-            elif Promise.SESSION in self.world.promises and self._rng.random() < SESSIONS_SHARE:
+            elif self._rng.random() < SESSIONS_SHARE:
                 await self._in_session(self._org)
             else:
                 await self._write_and_read(self._org)
@@ -128,7 +126,7 @@ class Client:
             await self._read(key, Promise.OWN)
 
     async def _read_any(self) -> None:
-        (promise,) = self._rng.choices(self.world.promises, self._shares)
+        (promise,) = self._rng.choices(tuple(SHARES), tuple(SHARES.values()))
         if promise is Promise.SESSION:
             await self._in_session()
         else:
@@ -207,7 +205,6 @@ class Client:
 
     async def _ask_elsewhere(self, key: int) -> Read:
         """In another process, with a token of this one."""
-        assert self.world.elsewhere is not None
         covers_s = monotonic()
         token = await self.world.face.token(org_of(key))
         began_s = monotonic()

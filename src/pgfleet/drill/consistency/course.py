@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from math import inf
@@ -20,7 +20,7 @@ from pgfleet.drill.consistency import tables
 from pgfleet.drill.consistency.clients import Client, Org, World
 from pgfleet.drill.consistency.elsewhere import elsewhere
 from pgfleet.drill.consistency.faces import Face, Tasks, Threads
-from pgfleet.drill.consistency.history import History, Promise
+from pgfleet.drill.consistency.history import History
 from pgfleet.drill.consistency.nemesis import Nemesis
 from pgfleet.drill.consistency.recorder import Failures, Recorder
 from pgfleet.drill.hand import Hand
@@ -34,9 +34,6 @@ SECONDS = 60.0
 TELL_EVERY_S = 10.0
 FINISH_S = 40.0
 """How long the last calls have to finish: longer than a caller waits for a connection."""
-
-PROMISES = tuple(Promise)
-"""What the router promises."""
 
 
 class Commits(StrEnum):
@@ -86,8 +83,7 @@ async def live(options: Options, fleet: LocalFleet, hand: Hand, orgs: tuple[Org,
     recorder, first = Recorder(), fleet.primary
     environ = fleet.environ(plain=True) | {"PGFLEET_TOKEN_SECRET": token_urlsafe(32)}
     nemesis = Nemesis(fleet.names, first, hand, Random(options.seed), tell)  # noqa: S311
-    with ExitStack() as stack:
-        other = stack.enter_context(elsewhere(environ)) if Promise.TOKEN in PROMISES else None
+    with elsewhere(environ) as other:
         async with _opened(options, Settings.from_env(environ)) as face:
             end = _End(options, recorder, monotonic())
             world = World(
@@ -95,7 +91,6 @@ async def live(options: Options, fleet: LocalFleet, hand: Hand, orgs: tuple[Org,
                 statements=tables.statements(options.driver),
                 names={fleet.node(name).port: name for name in fleet.names},
                 orgs=orgs,
-                promises=PROMISES,
                 recorder=recorder,
                 is_enough=end.is_here,
                 elsewhere=other,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
@@ -11,6 +9,7 @@ from typing import Any
 
 from pgfleet.drill.consistency.keys import is_list
 from pgfleet.drill.consistency.tables import statements
+from pgfleet.drill.hand import other_process
 from pgfleet.router import ReplicaRouter
 
 
@@ -33,16 +32,8 @@ class Elsewhere:
 
 @contextmanager
 def elsewhere(environ: Mapping[str, str]) -> Iterator[Elsewhere]:
-    """The process, its router open. Ctrl-C is the first process's alone: this one ends with it."""
-    spawn = multiprocessing.get_context("spawn")
-    executor = ProcessPoolExecutor(1, mp_context=spawn, initializer=_open, initargs=(dict(environ),))
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        executor.submit(_ready)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    with executor:
-        executor.submit(_ready).result()
+    """The process, its router open."""
+    with other_process(_open, dict(environ)) as executor:
         try:
             yield Elsewhere(executor)
         finally:
@@ -57,10 +48,6 @@ _routers: list[Any] = []
 def _open(environ: dict[str, str]) -> None:
     router: Any = ReplicaRouter.from_env(environ)
     _routers.append(router.open())
-
-
-def _ready() -> None:
-    """Nothing: the router is open once it has done it."""
 
 
 def _read(sql: str, key: int, token: str) -> Any:
