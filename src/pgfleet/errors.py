@@ -73,7 +73,7 @@ class NoReplica(PgfleetError, ConnectionError):
 
 
 class WritesLost(PgfleetError, ConnectionError):
-    """A failover may have lost what this reader wrote or saw. It is told once: the next read sees what there is."""
+    """A failover may have lost what this reader wrote. It is told once: the next read sees what there is."""
 
 
 class TokenError(PgfleetError, ValueError):

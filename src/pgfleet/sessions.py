@@ -51,7 +51,6 @@ class Scope:
     ) -> None:
         self._session.ended = True
         if self._reset:
-            with suppress(
-                ValueError
-            ):  # left in another context than it was entered in: there it was never present
+            # Left in another context than it was entered in? There it was never present.
+            with suppress(ValueError):
                 _present.reset(self._reset)

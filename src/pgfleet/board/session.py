@@ -113,9 +113,8 @@ class _Deeds:
 
     def end_write(self, mark_s: float) -> None:
         with self._lock:
-            self._mark_s = max(
-                self._mark_s, mark_s
-            )  # first: whoever looks without the lock finds one or the other
+            # The mark first: whoever looks without the lock finds one or the other.
+            self._mark_s = max(self._mark_s, mark_s)
             self._writing -= 1
 
     @property

@@ -21,9 +21,9 @@ class ConsistencyMiddleware:
     """Runs each request in a session that sees what the same browser has written before, through any process.
 
     `router`: an AsyncReplicaRouter, or a callable that returns it: it is often opened in the lifespan. A request that
-    wrote, or whose token a promotion has made void, gets one, as a cookie (HttpOnly, SameSite=Lax, `secure`, for `max_age_s`) and as a header; the next
-    request brings back either, the header counts. What was written after the response has started is not in it.
-    A websocket is one session, which begins with the token and sends none.
+    wrote, or whose token a promotion has made void, gets one: as a cookie (HttpOnly, SameSite=Lax, `secure`, for
+    `max_age_s`) and as a header. The next request brings back either, the header counts. What was written after the
+    response has started is not in it. A websocket is one session, which begins with the token and sends none.
     """
 
     def __init__(

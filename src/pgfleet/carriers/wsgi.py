@@ -23,8 +23,9 @@ class ConsistencyMiddleware:
     """Runs each request in a session that sees what the same browser has written before, through any process.
 
     `router`: a ReplicaRouter, or a callable that returns it. A request that wrote, or whose token a promotion has made
-    void, gets one, as a cookie (HttpOnly, SameSite=Lax, `secure`, for `max_age_s`) and as a header; the next request brings back either, the header counts.
-    What was written after `start_response` was called is not in it. The session lasts until the body is closed.
+    void, gets one: as a cookie (HttpOnly, SameSite=Lax, `secure`, for `max_age_s`) and as a header. The next request
+    brings back either, the header counts. What was written after `start_response` was called is not in it. The session
+    lasts until the body is closed.
     """
 
     def __init__(

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pgfleet.core.intent import CONSISTENCIES
+
 if TYPE_CHECKING:
     from pgfleet.aio import AsyncReplicaRouter
     from pgfleet.core.explain import Explanation
 
 NOT_OURS = "What organisation {} writes is known to the process that writes it, not to this one."
-CONSISTENCIES = ("strong", "session", "bounded", "eventual")
 LOOKS = 5
 """How often the nodes are asked again when no replica qualifies, as a read with a tight bound would have them asked."""
 
@@ -148,7 +149,8 @@ def _print_table(report: dict[str, Any], primary: str | None, org_id: str | None
     from pgfleet.cli.output import NOTHING, figures, number, print_details, prose, table, takes_reads, words
 
     has_replicas = bool(replicas_of(report["candidates"], primary))
-    lacks = [figures("lacks")] if report["mustSee"] else []
+    must_see = bool(report["mustSee"])
+    lacks = [figures("lacks")] if must_see else []
     shown = table(
         words("node"), words("role"), figures("lag s"), figures("stale s"), *lacks, prose("takes this read")
     )
@@ -158,12 +160,12 @@ def _print_table(report: dict[str, Any], primary: str | None, org_id: str | None
             node["role"] or NOTHING,
             number(node["lagSeconds"], 3),
             number(node["stalenessBoundSeconds"], 1),
-            *[what_it_lacks(node)][: len(lacks)],
+            *([what_it_lacks(node)] if must_see else []),
             takes_reads(node, is_last=node["name"] == primary and has_replicas),
         )
     console = Console(highlight=False)
     console.print(f"{verdict(report['candidates'], primary)}\n")
-    if report["mustSee"]:
+    if must_see:
         console.print(f"It must see {report['mustSee']}.\n")
     console.print(shown)
     print_details(console, report["nodes"])

@@ -6,8 +6,6 @@ RETRY_FLOOR_PER_S = 10.0
 """Retries that are always granted: a share of few reads is nothing."""
 RETRY_BURST = 100
 """Retries that can be saved up, at least: a server that dies takes all of its statements with it at once."""
-
-
 RATION_TURN_S = 0.1
 """How long the rate of writes is measured for at a time."""
 

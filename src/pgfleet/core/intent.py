@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 from math import inf
+from typing import Literal, get_args
 
 from pgfleet.core.position import Watermark
+
+Consistency = Literal["strong", "session", "bounded", "eventual"]
+CONSISTENCIES: tuple[str, ...] = get_args(Consistency)
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,7 @@ class Hedging(Generic[C]):
             if node and (pooled := node.reads.take()):
                 pooled.pool.leases += 1
                 pooled.lent_s = self.runtime.clock()
-                self.lender.seat(pooled, intent)
+                self.lender.seats.note(pooled, intent)
                 return pooled
         return None
 

@@ -15,8 +15,9 @@ from pgfleet.core.plan import Plan
 from pgfleet.engine.knowledge import Knowledge
 from pgfleet.engine.refusals import no_connection, no_replica, no_turn, nobody_to_read_from, overloaded
 from pgfleet.engine.returns import Returns
+from pgfleet.engine.seats import Seats
 from pgfleet.engine.terms import Terms
-from pgfleet.engine.wishes import SessionRead, Wishes
+from pgfleet.engine.wishes import Wishes
 from pgfleet.errors import PgfleetError
 from pgfleet.pool import PoolClosed, Pooled, PoolTimeout
 from pgfleet.ports import Runtime
@@ -64,6 +65,7 @@ class Lender(Generic[C]):
         self._wishes = wishes
         self._knowledge = knowledge
         self._returns = returns
+        self.seats = Seats(board, returns)
         self._terms = terms
         self._runtime = runtime
         self._clock = runtime.clock
@@ -75,7 +77,7 @@ class Lender(Generic[C]):
         if now_s >= table.refresh_at_s:
             return None
         if intent is not PLAIN and not table.satisfies(intent):
-            return self._take_again(table, intent, now_s) if intent.seat else None
+            return self.seats.take(table, intent, now_s) if intent.seat else None
         pool = table.next_pool()
         pooled: Pooled[C] | None = pool.take()
         if pooled is None:
@@ -84,36 +86,8 @@ class Lender(Generic[C]):
             pooled.pool.leases += 1
             pooled.lent_s = now_s
         if pooled and intent is not PLAIN:
-            self.seat(pooled, intent)
+            self.seats.note(pooled, intent)
         return pooled
-
-    def _take_again(self, table: RoutingTable, intent: ReadIntent, now_s: float) -> Pooled[C] | None:
-        """What is idle where the session has read before, in the same life of that server."""
-        seat = intent.seat
-        node = self.board.nodes.get(seat.name) if seat and seat.name in table.names else None
-        if seat is None or node is None or not table.has_seen(intent) or self._at(node) != seat.at:
-            return None
-        pooled = node.reads.take()
-        if pooled:
-            node.reads.leases += 1
-            pooled.lent_s = now_s
-            self.seat(pooled, intent)
-        return pooled
-
-    def seat(self, pooled: Pooled[C], intent: ReadIntent, *, at_once: bool = True) -> None:
-        """Have a session know where it reads: from now on, and once more when the read has ended.
-
-        `at_once` False: this may be the slower of two attempts, of which nothing is seen.
-        """
-        if isinstance(intent, SessionRead):
-            sight = intent.session.sight(intent.seat, self._at(self._returns.node_of(pooled)))
-            pooled.seen_by = sight
-            if at_once:
-                sight.begin()
-
-    def _at(self, node: Node[C]) -> tuple[str, str]:
-        seen = self.board.state(node).observation
-        return node.name, seen.incarnation if seen else ""
 
     def _take_from_others(self, table: RoutingTable, missed: AnyPool, now_s: float) -> Pooled[C] | None:
         """What one of the next nodes has idle, unless that of the turn may open a connection: then that is to grow."""
@@ -154,7 +128,7 @@ class Lender(Generic[C]):
                 pooled.pool.give(pooled)  # what it must see may be lost by now
                 continue
             if pooled:
-                self.seat(pooled, intent)
+                self.seats.note(pooled, intent)
                 return pooled
             if not round_.busy or self._clock() >= deadline_s:
                 if self._may_do_without(intent) or not await self._knowledge.await_writer(deadline_s):
@@ -211,7 +185,7 @@ class Lender(Generic[C]):
         """A connection of this very node, if it has one in time and still qualifies. Tells the board what it met."""
         pooled = await self._try(node, intent, deadline_s, _Round())
         if pooled:
-            self.seat(pooled, intent, at_once=False)
+            self.seats.note(pooled, intent, at_once=False)
         return pooled
 
     async def _waits_for_replica(self, plan: Plan, intent: ReadIntent, deadline_s: float) -> bool:

@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from math import inf
-from typing import Any, Literal, NamedTuple, TypedDict
+from typing import Any, Literal, TypedDict
 
 from pgfleet.board import Board, Session
-from pgfleet.core.intent import PLAIN, ReadIntent, of_org
-from pgfleet.core.lineage import Fork, just_after
+from pgfleet.core.intent import CONSISTENCIES, PLAIN, Consistency, ReadIntent, of_org
 from pgfleet.core.position import Watermark
+from pgfleet.engine.losses import Losses
 from pgfleet.engine.tokens import Tokens
-from pgfleet.errors import WritesLost
 from pgfleet.ports import Runtime
-
-logger = logging.getLogger("pgfleet")
-
-Consistency = Literal["strong", "session", "bounded", "eventual"]
-CONSISTENCIES = ("strong", "session", "bounded", "eventual")
-UNQUALIFIED = ("primary", "wait", "error")
-UNKNOWN = ("closed", "open")
-
-LOST_HINT = (
-    "Reads go on from here: look at what is there now, and write again what is missing. Synchronous replication "
-    "(synchronous_standby_names) loses nothing; PGFLEET_LOST_WRITES=serve logs this instead."
-)
+from pgfleet.settings.kinds import UNKNOWN_STALENESS, UNQUALIFIED
 
 
 class ReadOptions(TypedDict, total=False):
@@ -58,24 +45,6 @@ class SessionRead(ReadIntent):
     session: Session
 
 
-class Loss(NamedTuple):
-    """What a promotion may have lost."""
-
-    holder: str
-    of: Hashable
-    """Who that is, or what he holds."""
-    fork: Fork | None
-
-    @property
-    def key(self) -> Hashable:
-        """By what it is remembered as told."""
-        return self.of, self.fork and self.fork.timeline
-
-    def __str__(self) -> str:
-        which = f" (timeline {self.fork.before} to {self.fork.timeline})" if self.fork else ""
-        return f"the last writes of {self.holder} may have been lost when another server was promoted{which}"
-
-
 class Wishes:
     """Reads what callers say. `tells` False: nothing comes of it, so nobody counts as told what he has lost."""
 
@@ -105,7 +74,7 @@ class Wishes:
             raise ValueError('consistency="session" needs a session, an org_id, or a token (`after`)')
         if consistency in ("bounded", "eventual"):
             session, org_id, after = None, None, None
-        losses: list[Loss] = []
+        losses = Losses(self._board)
         mark_s = self._mark_s(org_id, session, losses)
         position = self._after(after, session, losses)
         self._tell(losses)
@@ -138,10 +107,10 @@ class Wishes:
     def renewed(self, intent: ReadIntent) -> ReadIntent:
         """The same read after a promotion. Raises WritesLost, when that may have lost what the read must see."""
         session = intent.session if isinstance(intent, SessionRead) else None
-        losses: list[Loss] = []
+        losses = Losses(self._board)
         if intent.not_before_s:
             self._mark_s(intent.org_id, session, losses)
-        is_had = intent.after is not None and self._is_had(intent.after, losses)
+        is_had = intent.after is not None and losses.is_had(intent.after)
         self._tell(losses)
         return replace(intent, after=None) if is_had else intent
 
@@ -152,61 +121,37 @@ class Wishes:
     # what must be seen
 
     def _told_mark_s(self, org_id: Hashable, session: Session | None) -> float:
-        losses: list[Loss] = []
+        losses = Losses(self._board)
         mark_s = self._mark_s(org_id, session, losses)
         self._tell(losses)
         return mark_s
 
     def _told_after(self, token: str | None, session: Session | None) -> Watermark | None:
-        losses: list[Loss] = []
+        losses = Losses(self._board)
         after = self._after(token, session, losses)
         self._tell(losses)
         return after
 
-    def _mark_s(self, org_id: Hashable, session: Session | None, losses: list[Loss]) -> float:
+    def _mark_s(self, org_id: Hashable, session: Session | None, losses: Losses) -> float:
         """The moment that a read must see, of what its org and its session have written; 0.0: there is none."""
         marks_s = [0.0]
         if org_id is not None:
             org_s = self._board.writes.marks.last_write_s(org_id)
-            marks_s.append(self._survived_s(org_s, f"org {org_id!r}", hash(org_id), losses))
+            marks_s.append(losses.survived_s(org_s, f"org {org_id!r}", hash(org_id)))
         if session:
-            marks_s.append(self._survived_s(session.last_write_s, "this session", session.unit, losses))
+            marks_s.append(losses.survived_s(session.last_write_s, "this session", session.unit))
         return max(marks_s)
 
-    def _survived_s(self, mark_s: float, holder: str, key: Hashable, losses: list[Loss]) -> float:
-        """This moment, or the first one after the promotion that may have lost what was written then."""
-        fork = self._board.topology.lineage.lost_at(mark_s) if mark_s else None
-        if fork is None:
-            return mark_s
-        losses.append(Loss(holder, key, fork))
-        return just_after(fork.until_s)
-
-    def _after(self, token: str | None, session: Session | None, losses: list[Loss]) -> Watermark | None:
+    def _after(self, token: str | None, session: Session | None, losses: Losses) -> Watermark | None:
         """The position that a read must see, by its token or its session; None: every candidate has it."""
         said = None if token is None else self._tokens.read(token)
         carried = session.after if session else None
-        wanted = [mark for mark in (said, carried) if mark and not self._is_had(mark, losses)]
+        wanted = [mark for mark in (said, carried) if mark and not losses.is_had(mark)]
         return max(wanted, key=_place, default=None)
 
-    def _is_had(self, watermark: Watermark, losses: list[Loss]) -> bool:
-        """Whether whoever serves reads has it, or nobody ever will. Until the new primary has told, nobody knows."""
-        topology = self._board.topology
-        written_by = topology.history.written_by
-        if written_by is None or watermark.timeline >= written_by.timeline:
-            return False
-        if topology.lineage.has_lost(watermark, written_by.timeline):
-            losses.append(Loss(f"the holder of a token ({watermark})", watermark, topology.lineage.last))
-        return True
-
-    def _tell(self, losses: list[Loss]) -> None:
-        """Tell the holder of lost writes once, of all that he has lost by now."""
-        if not losses or not self._tells:
-            return
-        news = [str(loss) for loss in losses if self._board.writes.is_news(loss.key)]
-        for what in news:
-            logger.warning("%s", what)
-        if news and self._board.settings.lost_writes == "error":
-            raise WritesLost("; ".join(news), LOST_HINT)
+    def _tell(self, losses: Losses) -> None:
+        if self._tells:
+            losses.tell()
 
     # what is handed on
 
@@ -244,7 +189,7 @@ def _check(
         raise ValueError(f"max_lag_bytes must be a whole number from 0, not {max_lag_bytes!r}")
     _check_word("consistency", consistency, CONSISTENCIES)
     _check_word("unqualified", unqualified, UNQUALIFIED)
-    _check_word("unknown", unknown, UNKNOWN)
+    _check_word("unknown", unknown, UNKNOWN_STALENESS)
 
 
 def _check_word(name: str, value: str | None, words: tuple[str, ...]) -> None:

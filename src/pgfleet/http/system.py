@@ -9,8 +9,8 @@ from typing import Annotated
 from fastapi import APIRouter, HTTPException, Query
 
 from pgfleet.core import report
+from pgfleet.core.intent import Consistency
 from pgfleet.core.report import Json
-from pgfleet.engine.wishes import Consistency
 from pgfleet.http import schemas
 from pgfleet.http.figures import Figures
 from pgfleet.http.fleet import Fleet, Unanswered, timestamp
