@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -36,6 +38,21 @@ def samples(router: FakeAsyncRouter) -> int:
 
 
 # an org
+
+
+@in_virtual_time
+async def test_a_write_that_names_its_org_sends_nothing_more() -> None:
+    traces, plain, named = [], dict[str, Any](), {"org_id": 7}
+    for options in (plain, named):
+        async with fleet(1) as router, contextlib.AsyncExitStack() as stack:
+            await pass_time(1.2)
+            if options:
+                stack.enter_context(router.session())
+            async with router.write(**options):
+                pass
+            await router.execute("w", **options)
+            traces.append(list(router.world.trace))
+    assert traces[0] == traces[1] != []
 
 
 @in_virtual_time
@@ -432,6 +449,21 @@ def promote(server: FakeServer, lsn: int) -> None:
     server.replay_lsn = lsn
 
 
+@contextlib.asynccontextmanager
+async def behind() -> AsyncIterator[tuple[FakeAsyncRouter, FakeAsyncRouter]]:
+    """A process that has not yet seen that replica-1 was promoted, and one that has."""
+    world = fleet_world(2)
+    known = fleet_settings(2, token_secrets=SECRETS, health_check_interval_s=30.0, max_lag_s=100.0)
+    async with FakeAsyncRouter(world, known) as router:
+        await pass_time(1.2)
+        promote(world["replica-1"], 1500)
+        world["replica-2"].timeline = 2
+        async with FakeAsyncRouter(world, known) as other:
+            await pass_time(1.2)
+            assert (router.topology.highest_timeline, other.topology.highest_timeline) == (1, 2)
+            yield router, other
+
+
 @in_virtual_time
 @pytest.mark.parametrize("policy", ["error", "serve"])
 async def test_what_a_promotion_lost_is_told_once(policy: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -473,17 +505,11 @@ async def test_a_session_is_told_once_too() -> None:
 
 @in_virtual_time
 async def test_a_token_of_a_promotion_that_we_have_not_seen() -> None:
-    world = fleet_world(2)
-    known = fleet_settings(2, token_secrets=SECRETS, health_check_interval_s=30.0, max_lag_s=100.0)
-    async with FakeAsyncRouter(world, known) as router:
-        await pass_time(1.2)
-        promote(world["replica-1"], 1500)
-        world["replica-2"].timeline = 2
-        async with FakeAsyncRouter(world, known) as other:
-            await pass_time(1.2)
-            await wrote(other, 1000, org_id=7)
-            world["replica-1"].insert_lsn = world["replica-1"].flush_lsn = 2000
-            token = await other.token(org_id=7)
+    async with behind() as (router, other):
+        await wrote(other, 1000, org_id=7)
+        primary = other.world["replica-1"]
+        primary.insert_lsn = primary.flush_lsn = 2000
+        token = await other.token(org_id=7)
         assert router.topology.highest_timeline == 1
         assert await served_by(router, after=token) == "replica-1", "not the old primary"
         assert router.topology.highest_timeline == 2
