@@ -91,6 +91,18 @@ def test_who_lacks_how_much_of_what_a_token_covers(fleet: LocalFleet) -> None:
     assert row(done.stdout, "primary")[-2] == "nothing"
 
 
+@pytest.mark.parametrize("secret", [None, "0123456789abcdef" * 2], ids=["no secret", "another token"])
+def test_a_token_that_cannot_be_read_is_told(fleet: LocalFleet, secret: str | None) -> None:
+    environ = fleet.environ() | ({"PGFLEET_TOKEN_SECRET": secret} if secret else {})
+    done = pgfleet("explain", "--after", "garbage", environ=environ)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(
+        "error: this consistency token is not accepted" if secret else "error: PGFLEET_TOKEN"
+    )
+    assert "hint: " in done.stderr
+    assert "garbage" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("count", "told"),
     [(1, "1 B"), (1023, "1,023 B"), (1024, "1.0 kB"), (5_000_000, "4.8 MB"), (1 << 42, "4,096.0 GB")],

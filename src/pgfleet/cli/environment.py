@@ -19,11 +19,15 @@ DRIVERS = ("psycopg", "asyncpg")
 
 @asynccontextmanager
 async def fleet_of_environment() -> AsyncIterator[AsyncReplicaRouter[Any]]:
-    """A router that has looked at every node, and keeps no connections ready. Raises ConfigurationError."""
+    """A router that has looked at every node, and keeps no connections ready. Raises ConfigurationError.
+
+    Whoever asks about a token is told when it is none: a read would go on without it.
+    """
     from pgfleet.settings import Settings
 
     show_warnings()
-    async with router_of(without_idle_connections(Settings.from_env())) as router:
+    settings = replace(without_idle_connections(Settings.from_env()), token_errors="raise")  # noqa: S106 (a policy)
+    async with router_of(settings) as router:
         yield router
 
 

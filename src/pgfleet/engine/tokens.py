@@ -21,6 +21,7 @@ MINT_TIMEOUT_S = 2.0
 """The longest that a token waits for the primary to say where it stands."""
 NO_SECRET = "PGFLEET_TOKEN_SECRET: is not set, and tokens are signed with it"  # noqa: S105 (its name)
 SECRET_HINT = "Give every process the same one, such as `openssl rand -hex 32` prints."  # noqa: S105
+TOKEN_HINT = "Give it whole, as router.token() made it; both processes need the same PGFLEET_TOKEN_SECRET."  # noqa: S105
 
 
 class Tokens:
@@ -77,7 +78,7 @@ class Tokens:
         why = "its signature is not ours" if token is None else "it is of another cluster"
         self.refused += 1
         if self._board.settings.token_errors == "raise":  # noqa: S105 (a policy)
-            raise TokenError(f"this consistency token is not accepted: {why}", SECRET_HINT)
+            raise TokenError(f"this consistency token is not accepted: {why}", TOKEN_HINT)
         now_s = self._clock()
         if self._warned_s is None or now_s - self._warned_s >= WARN_EVERY_S:
             self._warned_s = now_s
