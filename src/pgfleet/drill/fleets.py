@@ -8,9 +8,11 @@ from time import monotonic, sleep
 
 from pgfleet.drill.clients import HOT_TABLE, LISTS, REGISTERS, TABLE
 from pgfleet.errors import LocalFleetError
-from pgfleet.local import LocalFleet, ServerState
+from pgfleet.local import LocalFleet, LocalStatus, ServerState
 
 READY_TIMEOUT_S = 20.0
+STREAMING_TIMEOUT_S = 5.0
+"""A standby that was killed first replays what it has."""
 PAUSE_S = 0.02
 DELAY, UPSTREAM = "max_standby_streaming_delay", "primary_conninfo"
 
@@ -86,12 +88,26 @@ def mend_one(directory: Path, name: str) -> None:
 
 def _mend_replica(fleet: LocalFleet, name: str, primary: str) -> None:
     fleet.start(name)
-    if next(status.upstream for status in fleet.status() if status.name == name) != primary:
+    if _status(fleet, name).upstream != primary:
         fleet.rejoin(name)
     fleet.lag(name, 0.0)
     for setting in (DELAY, UPSTREAM):
         fleet.sql(name, f"alter system reset {setting}")
     fleet.sql(name, "select pg_reload_conf()")
+    if not _streams_soon(fleet, name):
+        fleet.rejoin(name)
+
+
+def _streams_soon(fleet: LocalFleet, name: str) -> bool:
+    """Never, where it is past the point at which its primary, promoted a second time, left their common history."""
+    deadline_s = monotonic() + STREAMING_TIMEOUT_S
+    while not (streams := _status(fleet, name).is_streaming) and monotonic() < deadline_s:
+        sleep(PAUSE_S)
+    return streams
+
+
+def _status(fleet: LocalFleet, name: str) -> LocalStatus:
+    return next(status for status in fleet.status() if status.name == name)
 
 
 def tidy(fleet: LocalFleet) -> None:
