@@ -117,6 +117,25 @@ def test_a_node_whose_data_are_beyond_rewinding_takes_a_new_copy(any_fleet: Loca
     assert status(any_fleet, "replica-2").is_streaming
 
 
+@pytest.mark.parametrize("strayed", ["replica-2", "replica-3"], ids=["another primary", "its standby"])
+def test_a_node_on_another_timeline_of_the_same_number_takes_a_new_copy(
+    any_fleet: LocalFleet, strayed: str
+) -> None:
+    create(any_fleet, table := f"namesake_{strayed[-1]}")
+    any_fleet.kill("primary")
+    any_fleet.promote("replica-2")
+    any_fleet.rejoin("replica-3")
+    any_fleet.sql("replica-2", f"insert into {table} select n from generate_series(1000, 2000) n")
+    await_numbers(any_fleet, "replica-3", table, 1, *range(1000, 2001))
+    any_fleet.promote("replica-1")
+    assert any_fleet.primary == "replica-1"
+    assert status(any_fleet, strayed).timeline == status(any_fleet, "replica-1").timeline
+    any_fleet.sql("replica-1", f"insert into {table} values (2)")
+    any_fleet.rejoin(strayed)
+    any_fleet.sql("replica-1", f"insert into {table} values (3)")
+    await_numbers(any_fleet, strayed, table, 1, 2, 3)
+
+
 def test_a_slot_that_lost_its_wal_is_replaced_and_the_node_copied(any_fleet: LocalFleet) -> None:
     create(any_fleet, "outrun")
     any_fleet.stop("replica-2")

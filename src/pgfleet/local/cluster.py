@@ -140,10 +140,28 @@ class Cluster:
             _keep_slot(session, slot_name(name))
         self.server(name).stop()
         self.server(name).sweep()
+        needs_copy = self._has_a_namesake_of_the_timeline(name, primary)
         changed = self.changed(name, upstream=primary)
-        if not changed._follows_rewound(name, primary):
+        if needs_copy or not changed._follows_rewound(name, primary):
             changed._follow_as_copy(name, primary)
         changed._drop_old_slots(name, primary)
+
+    def _has_a_namesake_of_the_timeline(self, name: str, primary: str) -> bool:
+        """Whether two promotions took one number, as they do when neither node knew of the other's.
+
+        pg_rewind then finds nothing to do, and what this node alone has would stay under what it receives. One
+        timeline has one origin: on it are the node that was promoted and those that follow it, one through another.
+        """
+        is_as_high = build.timeline(self.node(name)) >= build.timeline(self.node(primary))
+        return is_as_high and self._origin(name) != primary
+
+    def _origin(self, name: str) -> str:
+        """The node that is no standby, up the chain of those whom each follows; any of them where it is a ring."""
+        for _ in self.names:
+            if not build.is_standby(self.node(name)):
+                break
+            name = self.state.node(name).upstream
+        return name
 
     def _follows_rewound(self, name: str, primary: str) -> bool:
         """False when it cannot be rewound, or the WAL that it needs then is gone."""
