@@ -77,16 +77,16 @@ def _node(settings: Settings, node: NodeSettings, connect: Connect[C], runtime: 
         ),
         writes=writes,
         prober=connect(SessionSettings(node.probe_dsn or node.dsn, node.password)),
-        pooler=writes.connector if node.probe_dsn else None,
+        pooler=writes.connector if node.probe_dsn and not node.shared_endpoint else None,
     )
 
 
 def _admission(
     board: Board[C], node: Node[C], pool: Pool[C], runtime: Runtime, *, writes: bool
-) -> Callable[[C], Awaitable[None]]:
+) -> Callable[[C], Awaitable[Observation]]:
     """Every new connection says what it leads to before it is lent: the server behind an address may have changed."""
 
-    async def admit(conn: C) -> None:
+    async def admit(conn: C) -> Observation:
         seen: Observation = await observe(pool.connector, conn, runtime)
         if not board.has(node):
             raise PoolClosed(f"{node.name} was removed")
@@ -95,5 +95,6 @@ def _admission(
         board.observe(node.name, seen)
         if writes and board.topology.writer_name != node.name:
             raise NotPrimary(f"{node.name} is no longer the primary")
+        return seen
 
     return admit

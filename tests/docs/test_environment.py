@@ -15,7 +15,7 @@ from pgfleet.settings import fleet_file as fleet_files
 from tests.docs.pages import ROOT
 
 PAGE = (ROOT / "docs/reference/environment.md").read_text()
-CHOSEN = ("weight", "zone", "max_connections", "min_connections", "draining")
+CHOSEN = ("weight", "zone", "max_connections", "min_connections", "draining", "shared_endpoint")
 BASE = {
     "DATABASE_URL": "postgresql://primary/db",
     "READ_REPLICA_1_CONNECTION_STRING": "postgresql://replica/db",

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from pgfleet.board import Board, Node
 from pgfleet.board.fallback import AnyPool, Gate
+from pgfleet.board.shared import SharedGate
 from pgfleet.core.ejection import TRUSTED, Phase, Standing
 from pgfleet.core.intent import PLAIN, ReadIntent
 from pgfleet.core.node import Reason
@@ -21,7 +22,7 @@ from tests.unit.core.observations import saw_primary, saw_replica
 
 def behind(pool: AnyPool) -> Pool[Any]:
     """The pool itself, also where a gate stands before it."""
-    return pool.pool if isinstance(pool, Gate) else pool
+    return pool.pool if isinstance(pool, Gate | SharedGate) else pool
 
 
 def board(

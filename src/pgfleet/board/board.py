@@ -12,16 +12,18 @@ from typing import Generic, TypeVar
 
 from pgfleet.board.fallback import AnyPool, Fallback
 from pgfleet.board.node import Node, share_out
+from pgfleet.board.notices import tell_shared, tell_speed
 from pgfleet.board.order import in_turn
 from pgfleet.board.table import Tables, no_table
 from pgfleet.board.vacancy import Vacancy
 from pgfleet.board.writes import Write, Writes
-from pgfleet.core.ejection import Phase, Standing, returning
+from pgfleet.core.ejection import Standing, returning
 from pgfleet.core.intent import PLAIN, ReadIntent
 from pgfleet.core.membership import Member
 from pgfleet.core.node import Observation, Reason
-from pgfleet.core.plan import Plan, plan_read
+from pgfleet.core.plan import Plan, plan_read, why_not
 from pgfleet.core.topology import NodeState, Topology, Trouble
+from pgfleet.pool import Pooled
 from pgfleet.ports import Runtime, Signal
 from pgfleet.settings import Settings
 
@@ -48,12 +50,13 @@ class Board(Generic[C]):
         self._runtime = runtime
         self._lock = runtime.lock()
         weights = {replica.name: replica.weight for replica in settings.replicas}
+        shared = {replica.name for replica in settings.replicas if replica.shared_endpoint}
         self.topology = Topology(
-            tuple(NodeState(name, weights.get(name, 1)) for name in self.nodes),
+            tuple(NodeState(name, weights.get(name, 1), is_shared=name in shared) for name in self.nodes),
             settings.use_replicas,
             panic_share=settings.panic_share,
         )
-        self._tables: Tables[C] = Tables(settings, self.fallback, runtime, self.tell_fallback)
+        self._tables: Tables[C] = Tables(settings, self.fallback, runtime, self.tell_fallback, self._proves)
         self._all_begin_until_s = runtime.clock() + ALL_BEGIN_S
         self._fallback_told = False
         self.missed: AnyPool | None = None
@@ -96,12 +99,18 @@ class Board(Generic[C]):
             if name not in self.nodes:
                 return  # it was removed meanwhile
             before, topology = self.topology.node(name), self.topology.observe(name, seen)
+            shared = topology.node(name).is_shared
+            if shared:
+                self.nodes[name].behind.learn(topology, seen)
             if topology is self.topology:
                 return  # it says nothing that we do not know better
             new = before.observation is None and self._runtime.clock() >= self._all_begin_until_s
             newly_fenced = topology.fenced - self.topology.fenced
             moved = topology.primary_name not in (None, self.topology.primary_name)
-            reborn = before.observation is not None and before.observation.incarnation != seen.incarnation
+            other = before.observation is not None and before.observation.incarnation != seen.incarnation
+            reborn = other and not shared  # one of several is another server, not another life of the same
+            if shared and not before.is_shared:
+                tell_shared(name)
             begins = new or reborn or before.trouble
             if reborn and (before.trouble or missed):
                 self._bury(name)
@@ -115,6 +124,24 @@ class Board(Generic[C]):
                 share_out(self.nodes.values(), self.topology.primary_name, self.settings)
             self.nodes[name].shutdowns = 0
             self._publish()
+
+    def learn(self, node: Node[C], seen: Observation) -> None:
+        """A connection of a shared endpoint has asked its server once more."""
+        node.behind.learn(self.topology, seen)
+
+    def why_not(self, pooled: Pooled[C], intent: ReadIntent) -> Reason | None:
+        """Why the server of this connection, one of several behind its address, may not answer; None: it may."""
+        seen, known = pooled.seen, self.settings
+        if seen is None:
+            return Reason.STALENESS_UNKNOWN
+        node: Node[C] = pooled.pool.owner
+        server = node.behind.server(self.topology, seen)
+        return why_not(
+            self.topology, server, intent, known.max_lag_s, self._runtime.clock(), known.unknown == "open"
+        )
+
+    def _proves(self, pooled: Pooled[C]) -> bool:
+        return self.why_not(pooled, PLAIN) is None
 
     def _bury(self, name: str) -> None:
         """That life of the server has ended without a word to all: nothing that was lent of it will be answered."""
@@ -172,13 +199,13 @@ class Board(Generic[C]):
                 state = self.topology.find(name)
                 if state and state.standing is before[name]:
                     self.topology = self.topology.stand(name, standing)
-                    _tell(name, before[name], standing)
+                    tell_speed(name, before[name], standing)
             self._publish()
 
     def offer(self, names: list[str]) -> None:
         """Give each of these nodes, which are on trial, one of the next turns."""
         with self._lock:
-            trials = [self.nodes[name].reads for name in names if name in self.table.plan.trials]
+            trials = [self.nodes[name] for name in names if name in self.table.plan.trials]
             if trials:
                 self.table = self._tables.offering(self.table.plan, trials)
 
@@ -268,11 +295,3 @@ class Board(Generic[C]):
             self._fallback_told = True
         why = "; ".join(f"{name} {reason}" for name, reason in plan.left_out if name != plan.primary)
         logger.warning("Read replica not available, reading from the primary: %s", why)
-
-
-def _tell(name: str, before: Standing, after: Standing) -> None:
-    """Say once an ejection, however often it is tried in vain, that it began and that it ended."""
-    if after.phase is Phase.EJECTED and not before.is_out:
-        logger.warning("%s is out: %s (%s)", name, Reason.EJECTED, after.detail)
-    elif before.is_out and not after.is_out:
-        logger.info("%s is back: as fast as the others", name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Generic, TypeVar
 
+from pgfleet.board.shared import SharedGate
 from pgfleet.core.budget import Turns
 from pgfleet.core.intent import ReadIntent
 from pgfleet.core.plan import Plan
@@ -97,7 +98,7 @@ class Gate(Generic[C]):
         return False
 
 
-AnyPool = Pool[Any] | Gate[Any]
+AnyPool = Pool[Any] | Gate[Any] | SharedGate[Any]
 """What a routing table offers."""
 
 

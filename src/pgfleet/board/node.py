@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from pgfleet.board.fallback import fallback_size
+from pgfleet.board.shared import Behind
 from pgfleet.core.latency import Answers
 from pgfleet.pool import Pool
 from pgfleet.ports import Connector
@@ -32,8 +33,11 @@ class Node(Generic[C]):
     """Connections ended by an administrator (57P01) since the node was last seen well."""
     probes: Answers = field(default_factory=lambda: Answers(MIN_PROBES))
     """How long its probes take."""
+    behind: Behind = field(init=False)
+    """The servers behind its address, where that is a shared one."""
 
     def __post_init__(self) -> None:
+        self.behind = Behind(self.name)
         for pool in self.pools:
             pool.owner = self
 

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from pgfleet.board.fallback import AnyPool
 from pgfleet.board.node import Node
+from pgfleet.board.shared import SharedGate
 from pgfleet.chance import CHANCE
 from pgfleet.core.plan import Plan
 from pgfleet.pool import Pool
@@ -23,9 +24,10 @@ def in_turn(
     """
     # a node of the plan may have been removed meanwhile
     replicas = [nodes[name] for name in plan.replicas if name not in avoid and name in nodes]
+    due = first.pool if isinstance(first, SharedGate) else first
     trials = [nodes[name].reads for name in plan.trials if name in nodes]
     CHANCE.shuffle(replicas)
-    yield from sorted(replicas, key=lambda node: queue(node.reads, first, trials))
+    yield from sorted(replicas, key=lambda node: queue(node.reads, due, trials))
     if plan.primary and plan.primary in nodes and plan.primary not in avoid:
         yield nodes[plan.primary]
 

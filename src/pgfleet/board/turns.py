@@ -4,22 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import cycle
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from pgfleet.chance import CHANCE
 from pgfleet.core.policy import least_in_flight, weighted_round
-from pgfleet.pool import Pool
-
-C = TypeVar("C")
 
 
-def turns(pools: Sequence[Pool[C]], weights: Sequence[int], policy: str) -> Iterator[Pool[C]]:
+class Busy(Protocol):
+    """What takes turns."""
+
+    @property
+    def in_flight(self) -> int:
+        """How much it has to do."""
+
+
+P = TypeVar("P", bound=Busy)
+
+
+def turns(pools: Sequence[P], weights: Sequence[int], policy: str) -> Iterator[P]:
     """The pools in turn, without end, beginning anywhere. Any thread may take the next."""
     start = CHANCE.randrange(len(pools))
     if policy == "least_in_flight":
         starts = cycle([*range(start, len(pools)), *range(start)])
 
-        def fewest() -> Pool[C]:
+        def fewest() -> P:
             return pools[least_in_flight([pool.in_flight for pool in pools], weights, next(starts))]
 
         return iter(fewest, None)

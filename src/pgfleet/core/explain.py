@@ -13,6 +13,8 @@ from pgfleet.core.plan import Plan, lag_s, staleness_bound_s
 from pgfleet.core.position import Watermark
 from pgfleet.core.topology import NodeState, Topology
 
+SHARED = "several servers stand behind it: each connection is checked when it is lent"
+
 
 @dataclass(frozen=True, slots=True)
 class NodeExplanation:
@@ -84,6 +86,8 @@ def _with_watermark(
     topology: Topology, told: NodeExplanation, plan: Plan, intent: ReadIntent, watermark: Watermark | None
 ) -> NodeExplanation:
     node = topology.node(told.name)
+    if node.is_shared:
+        return told  # each connection has an answer of its own
     if node.observation is None or node.observation.role is not Role.REPLICA:
         return replace(told, satisfied=told.name == plan.primary)
     satisfied = shows(Ground.of(topology), intent, node)
@@ -110,4 +114,6 @@ def detail_of(node: NodeState, reason: str | None) -> str | None:
     """More of the reason why a node is left out, if there is more to say."""
     if node.trouble:
         return node.trouble.detail
+    if node.is_shared:
+        return SHARED
     return node.standing.detail if reason == Reason.EJECTED else None

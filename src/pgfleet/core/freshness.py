@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
 from pgfleet.core.ground import Ground
 from pgfleet.core.intent import ReadIntent, Seat
@@ -30,6 +31,8 @@ class Freshness:
     def lacks(self, node: NodeState, covered_s: float | None) -> Reason | None:
         """Why this node, which has replayed all of that moment, is not fresh enough; None: it is."""
         intent = self.intent
+        if node.is_shared:  # each of its connections is asked; while a write is open, no replica will do
+            return Reason.NOT_CAUGHT_UP if intent.not_before_s == inf else None
         if intent.after is not None and not self.ground.has_reached(node, intent.after):
             return Reason.NOT_CAUGHT_UP
         if covered_s is None:

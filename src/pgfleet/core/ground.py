@@ -24,9 +24,15 @@ class Ground:
         """That of a topology."""
         first_names: dict[tuple[int, str], str] = {}
         for node in topology.nodes:
-            if node.observation and not node.trouble:
+            if node.observation and not node.trouble and not node.is_shared:
                 first_names.setdefault(server_of(node.observation), node.name)
         return cls(topology, first_names)
+
+    @classmethod
+    def behind(cls, topology: Topology, server: NodeState) -> Ground:
+        """That of one server behind a shared endpoint: that another node is the same server is no matter there."""
+        seen = server.observation
+        return cls(topology, {server_of(seen): server.name} if seen else {})
 
     def exclude(self, node: NodeState) -> Reason | None:
         """Why this node serves no reads at all, however stale they may be."""
@@ -38,6 +44,8 @@ class Ground:
             return node.trouble.reason
         if node.observation is None:
             return Reason.NOT_PROBED
+        if node.is_shared:
+            return None  # its connections are checked, each by itself
         return next((reason for check in _CHECKS if (reason := check(self, node, node.observation))), None)
 
     def covered_s(self, node: NodeState) -> float | None:

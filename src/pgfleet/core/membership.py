@@ -30,6 +30,8 @@ class Member:
     weight: int = 1
     draining: bool = False
     """It takes no new read."""
+    is_shared: bool = False
+    """Several servers stand behind it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 from pgfleet.core.ejection import parts_of
@@ -33,9 +33,27 @@ class Plan:
     Where there are no replicas: when what keeps one of them out has grown so old that another look may take it away.
     """
     covered_s: float = -inf
-    """Every one of `replicas` has replayed all that was visible at this moment."""
+    """Every one of `replicas` but for `checked` has replayed all that was visible at this moment."""
     parts: tuple[int, ...] = ()
     """Of each of `replicas` its part of its turns, of FULL_PART; 0: it is on trial, and takes single reads."""
+    checked: tuple[str, ...] = ()
+    """Those of `replicas` behind which several servers stand: whether one of these may answer, its connection tells."""
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether one of `replicas` may answer, as far as can be told without asking it."""
+        return len(self.replicas) > len(self.checked)
+
+    def without(self, unfit: Mapping[str, Reason]) -> Plan:
+        """The same without replicas whose connections did not do."""
+        kept = [(n, p) for n, p in zip(self.replicas, self.parts, strict=True) if n not in unfit]
+        return replace(
+            self,
+            replicas=tuple(name for name, _ in kept),
+            parts=tuple(part for _, part in kept),
+            checked=tuple(name for name in self.checked if name not in unfit),
+            left_out=(*self.left_out, *unfit.items()),
+        )
 
     @property
     def trusted(self) -> tuple[str, ...]:
@@ -62,20 +80,20 @@ def plan_read(
     staleness serves the reads that do not say whether it may.
     """
     ground = Ground.of(topology)
-    frozen = intent.max_lag_s is None and (topology.primary is None or topology.primary.is_full)
-    asked_until_s = topology.history.last_asked_s if frozen else None
-    bound_s = max_lag_s if intent.max_lag_s is None else intent.max_lag_s
-    wanted = Freshness(
-        ground, intent, bound_s, now_s, now_s if asked_until_s is None else asked_until_s, takes_unknown
-    )
-    covered_s = {node.name: ground.covered_s(node) for node in topology.nodes}
+    frozen = _is_frozen(topology, intent)
+    wanted = _wanted(ground, intent, max_lag_s, now_s, takes_unknown)
+    bound_s = wanted.bound_s
+    covered_s = {node.name: ground.covered_s(node) for node in topology.nodes if not node.is_shared}
     reasons = {
-        node.name: ground.exclude(node) or wanted.lacks(node, covered_s[node.name]) for node in topology.nodes
+        node.name: ground.exclude(node) or wanted.lacks(node, covered_s.get(node.name))
+        for node in topology.nodes
     }
     parts = _parts(topology, [node for node in topology.nodes if not reasons[node.name]])
     reasons |= {name: Reason.EJECTED for name, part in parts.items() if part is None}
     replicas = {name: part for name, part in parts.items() if part is not None}
-    oldest_s = min((at for name in replicas if (at := covered_s[name]) is not None), default=-inf)
+    checked = tuple(n.name for n in topology.nodes if n.is_shared and n.name in replicas)
+    sure = [name for name in replicas if name not in checked]
+    oldest_s = min((at for name in sure if (at := covered_s[name]) is not None), default=-inf)
     runs_out = replicas and not frozen and oldest_s > -inf
     return Plan(
         replicas=tuple(replicas) if intent.prefer_replica else (),
@@ -84,8 +102,37 @@ def plan_read(
         left_out=tuple((name, reason) for name, reason in reasons.items() if reason),
         valid_until_s=oldest_s + bound_s if runs_out else inf,
         refresh_at_s=oldest_s + bound_s / 2 if runs_out else _look_again_at_s(topology, reasons, replicas),
-        covered_s=-inf if None in map(covered_s.get, replicas) else oldest_s,
+        covered_s=-inf if None in map(covered_s.get, sure) else oldest_s,
+        checked=checked if intent.prefer_replica else (),
     )
+
+
+def why_not(
+    topology: Topology,
+    server: NodeState,
+    intent: ReadIntent,
+    max_lag_s: float,
+    now_s: float,
+    takes_unknown: bool = False,
+) -> Reason | None:
+    """Why one of the servers behind a shared endpoint may not answer this read, by the same rules; None: it may."""
+    ground = Ground.behind(topology, server)
+    wanted = _wanted(ground, intent, max_lag_s, now_s, takes_unknown)
+    return ground.exclude(server) or wanted.lacks(server, ground.covered_s(server))
+
+
+def _is_frozen(topology: Topology, intent: ReadIntent) -> bool:
+    return intent.max_lag_s is None and (topology.primary is None or topology.primary.is_full)
+
+
+def _wanted(
+    ground: Ground, intent: ReadIntent, max_lag_s: float, now_s: float, takes_unknown: bool
+) -> Freshness:
+    frozen = _is_frozen(ground.topology, intent)
+    asked_until_s = ground.topology.history.last_asked_s if frozen else None
+    bound_s = max_lag_s if intent.max_lag_s is None else intent.max_lag_s
+    at_s = now_s if asked_until_s is None else asked_until_s
+    return Freshness(ground, intent, bound_s, now_s, at_s, takes_unknown)
 
 
 def _primary(topology: Topology, intent: ReadIntent) -> str | None:
@@ -97,7 +144,7 @@ def _primary(topology: Topology, intent: ReadIntent) -> str | None:
 def staleness_bound_s(topology: Topology, node: NodeState, now_s: float) -> float | None:
     """No read of this replica is staler than this, at `now_s`; None: not known, or not a replica of this fleet."""
     ground = Ground.of(topology)
-    covered_s = None if ground.exclude(node) else ground.covered_s(node)
+    covered_s = None if node.is_shared or ground.exclude(node) else ground.covered_s(node)
     return None if covered_s is None else now_s - covered_s
 
 

@@ -14,6 +14,8 @@ from pgfleet.core.membership import Member
 from pgfleet.core.node import Observation, Reason, Role
 from pgfleet.core.staleness import PrimaryHistory
 
+MOST_LIVES = 8
+"""Lives of servers behind one address that are remembered."""
 FED_FOR_S = 0.5
 """A standby that the primary turns away is among its standbys for the milliseconds of each attempt."""
 
@@ -49,6 +51,10 @@ class NodeState:
     stood: Observation | None = None
     """When it was last seen as a standby, on the timeline that is `stood_on`."""
     stood_on: int | None = None
+    is_shared: bool = False
+    """Several servers stand behind it: what was seen of it says that it lives, and nothing of the next connection."""
+    lives: tuple[str, ...] = ()
+    """The lives of servers that answered before, but for the last: told by `incarnation`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +123,19 @@ class Topology:
             return self
         timeline = self._timeline_of(node, seen)
         known = replace(node, observation=seen, trouble=None, timeline=timeline, is_full=False)
+        known = replace(known, lives=_lives(node, seen), is_shared=self._is_shared(node, seen))
         if seen.role is Role.REPLICA:
             known = replace(known, stood=seen, stood_on=timeline)
         return self._with(known)._settle(name)
+
+    def behind(self, endpoint: str, known: NodeState | None, seen: Observation) -> NodeState:
+        """One of the servers behind a shared endpoint. `known`: what was known of it in this life."""
+        before = known or NodeState(endpoint)
+        return replace(before, observation=seen, timeline=self._timeline_of(before, seen))
+
+    def _is_shared(self, node: NodeState, seen: Observation) -> bool:
+        """Whether several servers answer. The configured primary may move from one server to another, and back."""
+        return node.is_shared or (node is not self.nodes[0] and _is_of_another(node, seen))
 
     def fail(self, name: str, trouble: Trouble) -> Topology:
         """A probe or a caller's attempt failed. The first of a row of troubles tells since when."""
@@ -150,6 +166,8 @@ class Topology:
             replace(known.get(m.name) or NodeState(m.name), weight=m.weight, draining=m.draining)
             for m in members
         ]
+        shared = {m.name for m in members if m.is_shared}
+        nodes = [replace(node, is_shared=node.is_shared or node.name in shared) for node in nodes]
         return replace(self, nodes=tuple(nodes))._settle("")
 
     def _with(self, changed: NodeState) -> Topology:
@@ -228,7 +246,7 @@ class Topology:
 
 def _is_fenced(node: NodeState, system_id: int | None, timeline: int) -> bool:
     seen = node.observation
-    if seen is None or seen.role is not Role.PRIMARY:
+    if seen is None or seen.role is not Role.PRIMARY or node.is_shared:
         return False
     return seen.system_id == system_id and (seen.timeline or 0) < timeline
 
@@ -236,7 +254,7 @@ def _is_fenced(node: NodeState, system_id: int | None, timeline: int) -> bool:
 def _claims(node: NodeState, system_id: int | None, timeline: int) -> bool:
     """Whether it was a primary of this cluster on this timeline when it was last seen."""
     seen = node.observation
-    if seen is None or seen.role is not Role.PRIMARY:
+    if seen is None or seen.role is not Role.PRIMARY or node.is_shared:
         return False
     return seen.system_id == system_id and (seen.timeline or 0) == timeline
 
@@ -249,6 +267,30 @@ def _proven_timeline(node: NodeState, system_id: int | None) -> int:
 
 def _timeline(node: NodeState) -> int:
     return (node.observation and node.observation.timeline) or 0
+
+
+def _lives(node: NodeState, seen: Observation) -> tuple[str, ...]:
+    """The lives that answered before this one, the oldest first."""
+    before = node.observation
+    if before is None or before.incarnation == seen.incarnation:
+        return node.lives
+    return (*(life for life in node.lives if life != before.incarnation), before.incarnation)[-MOST_LIVES:]
+
+
+def _is_of_another(node: NodeState, seen: Observation) -> bool:
+    """Whether this is another server than the last: it began earlier, or it has answered before the last.
+
+    A server that was restarted began later. What was asked in the same tick of the clock tells no order.
+    """
+    before = node.observation
+    if before is None or before.incarnation == seen.incarnation or seen.asked_s <= before.asked_s:
+        return False
+    return seen.incarnation in node.lives or _began(seen) < _began(before)
+
+
+def _began(seen: Observation) -> int:
+    """When that life began, by the server's own clock."""
+    return int(seen.incarnation) if seen.incarnation.isdigit() else 0
 
 
 def _is_split(rivals: list[NodeState]) -> bool:
@@ -264,7 +306,7 @@ def _elect(answering: list[NodeState], incumbent: NodeState | None) -> NodeState
 
 def _cluster_of(nodes: Iterable[NodeState]) -> int | None:
     """The cluster of the configured primary once it answers; until then that of more than half of the nodes."""
-    configured, *others = nodes
+    configured, *others = (node for node in nodes if not node.is_shared)
     if configured.observation:
         return configured.observation.system_id
     counted = Counter(n.observation.system_id for n in others if n.observation)

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from pgfleet.board import Node
+from pgfleet.board.shared import SharedGate
 from pgfleet.core.budget import Budget
 from pgfleet.core.failure import Phase
 from pgfleet.core.hedge import BURST, EXTRA_LOAD, StatementClasses, may_hedge
@@ -53,10 +54,13 @@ class Hedging(Generic[C]):
             return pooled
         board, nodes = self.lender.board, self.lender.board.nodes
         missed, board.missed = board.missed, None
+        if isinstance(missed, SharedGate) and not missed.has_idle():
+            missed = missed.pool
         if isinstance(missed, Pool) and not missed.is_growing():
             self.runtime.spawn(self._grow(missed), "grow")
-        for name in board.plan(intent).trusted:
-            node = nodes.get(name)
+        plan = board.plan(intent)
+        for name in plan.trusted:
+            node = None if name in plan.checked else nodes.get(name)
             if node and (pooled := node.reads.take()):
                 pooled.pool.leases += 1
                 pooled.lent_s = self.runtime.clock()

@@ -55,7 +55,11 @@ class Knowledge:
             self._ask_all(plan.replicas)
         if intent.after and intent.after.timeline > self._board.topology.highest_timeline:
             plan = await self._find_promotion(intent, deadline_s)
-        if not intent.prefer_replica or plan.replicas or not self._would_help(plan, intent):
+        if not intent.prefer_replica or plan.is_sure:
+            return plan
+        if plan.checked:
+            return await self._comparable(intent, plan, deadline_s)
+        if not self._would_help(plan, intent):
             return plan
         if intent.must_see:
             return await self._catch_up(intent, plan, deadline_s)
@@ -63,6 +67,29 @@ class Knowledge:
 
     def _would_help(self, plan: Plan, intent: ReadIntent) -> bool:
         return intent.not_before_s != inf and any(reason in UNPROVEN for _, reason in plan.left_out)
+
+    async def _comparable(self, intent: ReadIntent, plan: Plan, deadline_s: float) -> Plan:
+        """Have a sample of the primary to which the servers of a shared endpoint are compared, asked one by one."""
+        wait_s = self._board.settings.catchup_wait_ms / 1000 if intent.must_see else REFRESH_TIMEOUT_S
+        deadline_s = min(deadline_s, self._runtime.clock() + wait_s)
+        moment_s = self._comparable_s(intent, plan)
+        if not await self._samples.after(moment_s, deadline_s, rationed=intent.must_see):
+            if intent.not_before_s is not None and not self._samples.has(intent.not_before_s):
+                # To ask its servers would prove nothing.
+                return plan.without(dict.fromkeys(plan.checked, Reason.NOT_CAUGHT_UP))
+            return plan
+        behind = tuple(name for name, reason in plan.left_out if reason in UNPROVEN)
+        left_s = deadline_s - self._runtime.clock()
+        if behind and left_s > 0:
+            await self._watcher.refresh(behind, min(left_s, LOOK_S))
+        return self._board.plan(intent)
+
+    def _comparable_s(self, intent: ReadIntent, plan: Plan) -> float:
+        """The moment after which that sample must have been taken."""
+        bound_s = self._board.settings.max_lag_s if intent.max_lag_s is None else intent.max_lag_s
+        elsewhere = intent.seat if intent.seat and intent.seat.name not in plan.checked else None
+        seen_s = elsewhere.until_s if elsewhere else -inf
+        return max(intent.not_before_s or -inf, seen_s, self._runtime.clock() - bound_s / 2)
 
     async def _find_promotion(self, intent: ReadIntent, deadline_s: float) -> Plan:
         """Another process has seen a promotion of which we know nothing yet: look at every node."""

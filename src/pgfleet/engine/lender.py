@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Generic, TypeVar
 
@@ -11,12 +11,15 @@ from pgfleet.board import Board, Node, RoutingTable
 from pgfleet.board.fallback import AnyPool, Place
 from pgfleet.core.failure import Phase, Verdict
 from pgfleet.core.intent import PLAIN, ReadIntent
+from pgfleet.core.node import Reason
 from pgfleet.core.plan import Plan
+from pgfleet.engine.endpoints import Endpoints, Unfit
 from pgfleet.engine.knowledge import Knowledge
-from pgfleet.engine.refusals import no_connection, no_replica, no_turn, nobody_to_read_from, overloaded
+from pgfleet.engine.refusals import no_connection, no_turn, nobody_to_read_from, overloaded
 from pgfleet.engine.returns import Returns
 from pgfleet.engine.seats import Seats
 from pgfleet.engine.terms import Terms
+from pgfleet.engine.unqualified import Unqualified
 from pgfleet.engine.wishes import Wishes
 from pgfleet.errors import PgfleetError
 from pgfleet.pool import PoolClosed, Pooled, PoolTimeout
@@ -47,6 +50,10 @@ class _Round:
     pause_s: float = inf
     """How long to wait before the next round, if not the usual time."""
     last_error: Exception | None = None
+    unfit: dict[str, Reason] = field(default_factory=dict)
+    """The shared endpoints none of whose connections would do, and why the last would not."""
+    waited: bool = False
+    """It ended with a wait for a replica: plan again."""
 
 
 class Lender(Generic[C]):
@@ -66,6 +73,8 @@ class Lender(Generic[C]):
         self._knowledge = knowledge
         self._returns = returns
         self.seats = Seats(board, returns)
+        self._endpoints = Endpoints(board, knowledge, returns, runtime)
+        self._unqualified = Unqualified(board, runtime)
         self._terms = terms
         self._runtime = runtime
         self._clock = runtime.clock
@@ -86,6 +95,10 @@ class Lender(Generic[C]):
             pooled.pool.leases += 1
             pooled.lent_s = now_s
         if pooled and intent is not PLAIN:
+            if table.plan.checked and self._endpoints.refuses(table.plan, pooled, intent):
+                pooled.pool.leases -= 1
+                pooled.pool.give(pooled)
+                return None
             self.seats.note(pooled, intent)
         return pooled
 
@@ -119,7 +132,7 @@ class Lender(Generic[C]):
             if lineage is not self.board.topology.lineage:
                 lineage, intent = self.board.topology.lineage, self._wishes.renewed(intent)
             plan = await self._knowledge.plan(intent, deadline_s)
-            if await self._waits_for_replica(plan, intent, deadline_s):
+            if await self._unqualified.waits(plan, intent, deadline_s):
                 continue
             round_ = _Round()
             candidates = self.board.in_turn(plan, avoid, first)
@@ -130,9 +143,11 @@ class Lender(Generic[C]):
             if pooled:
                 self.seats.note(pooled, intent)
                 return pooled
+            if round_.waited:
+                continue
             if not round_.busy or self._clock() >= deadline_s:
                 if self._may_do_without(intent) or not await self._knowledge.await_writer(deadline_s):
-                    raise self._nobody(round_, plan)
+                    raise self._nobody(round_, plan.without(round_.unfit))
                 continue
             pause_s = min(BUSY_PAUSE_S, round_.pause_s, deadline_s - self._clock())
             await self._runtime.signal().wait(max(0.0, pause_s))
@@ -148,13 +163,22 @@ class Lender(Generic[C]):
     ) -> Pooled[C] | None:
         """A connection of the first of the candidates that has one, or None and why not noted in the round."""
         for node in candidates:
-            if self.board.fallback.falls(node.name, plan, intent):
-                pooled = await self._fall_back(node, intent, deadline_s, round_, place)
-            else:
+            if not self.board.fallback.falls(node.name, plan, intent):
                 pooled = await self._try(node, intent, deadline_s, round_)
+            elif await self._waits_for_fit(round_, plan, intent, deadline_s):
+                return None
+            else:
+                pooled = await self._fall_back(node, intent, deadline_s, round_, place)
             if pooled:
                 return pooled
+        if not plan.primary:
+            await self._waits_for_fit(round_, plan, intent, deadline_s)
         return None
+
+    async def _waits_for_fit(self, round_: _Round, plan: Plan, intent: ReadIntent, deadline_s: float) -> bool:
+        """Whether the round has ended with a wait for a replica: nobody else is wanted."""
+        round_.waited = await self._unqualified.waits_for_fit(plan, round_.unfit, intent, deadline_s)
+        return round_.waited
 
     async def _fall_back(
         self, primary: Node[C], intent: ReadIntent, deadline_s: float, round_: _Round, place: Place
@@ -188,25 +212,6 @@ class Lender(Generic[C]):
             self.seats.note(pooled, intent, at_once=False)
         return pooled
 
-    async def _waits_for_replica(self, plan: Plan, intent: ReadIntent, deadline_s: float) -> bool:
-        """Whether to plan again, after a pause, because no replica qualifies and nobody else is wanted.
-
-        Raises NoReplica when the time for that is over, or none is given.
-        """
-        policy = intent.unqualified or self.board.settings.unqualified
-        if (
-            plan.replicas
-            or not intent.prefer_replica
-            or policy == "primary"
-            or not self.board.fallback.is_capped
-        ):
-            return False
-        left_s = deadline_s - self._clock()
-        if policy == "error" or left_s <= 0:
-            raise no_replica(self.board, plan, intent)
-        await self._runtime.signal().wait(min(BUSY_PAUSE_S, left_s))
-        return True
-
     async def _try(
         self, node: Node[C], intent: ReadIntent, deadline_s: float, round_: _Round
     ) -> Pooled[C] | None:
@@ -226,6 +231,8 @@ class Lender(Generic[C]):
                 # The caller's patience was short. Whether the node is slow, a probe will tell.
                 round_.busy = True
                 self._knowledge.ask(node.name)
+            elif isinstance(error, Unfit):
+                round_.unfit[node.name] = error.reason
             elif not isinstance(error, _Disqualified):
                 round_.last_error = error
                 round_.busy |= self._returns.met(node, error, Phase.CONNECT, "read") is Verdict.BUSY
@@ -237,7 +244,7 @@ class Lender(Generic[C]):
         Connecting may take a slice of the time, since there are others to try; waiting in line may take all of it.
         """
         pool = node.reads
-        pooled = await pool.acquire(deadline_s, CANDIDATE_SLICE_S)
+        pooled = await self._endpoints.lend(node, intent, deadline_s, CANDIDATE_SLICE_S)
         plan = self.board.plan(intent)
         if node.name not in plan.replicas and node.name != plan.primary:
             pool.give(pooled)

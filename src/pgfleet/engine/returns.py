@@ -107,15 +107,24 @@ class Returns(Generic[C]):
         if fault is None:
             return None
         belongs = self._board.has(node)
-        seen = self._board.state(node).observation
+        state = self._board.state(node)
+        seen = state.observation
         in_recovery = not belongs or (seen is not None and seen.role is Role.REPLICA)
         verdict = classify(replace(fault, ours=ours), phase, lease=lease, in_recovery=in_recovery)
         if belongs:  # what was met on a node that is gone says nothing of its successor
-            self._act(node.name, verdict, lease, first_line(error))
+            one_of_several = state.is_shared and phase is not Phase.CONNECT
+            self._act(node.name, verdict, lease, first_line(error), one_of_several)
         return verdict
 
-    def _act(self, name: str, verdict: Verdict, lease: Lease, detail: str) -> None:
+    def _act(
+        self, name: str, verdict: Verdict, lease: Lease, detail: str, one_of_several: bool = False
+    ) -> None:
+        """`one_of_several`: the server of that connection alone is in trouble, behind a shared endpoint."""
         consequence = CONSEQUENCES[verdict]
+        if one_of_several:
+            if consequence.suspect or consequence.strike or consequence.probe:
+                self._knowledge.ask(name)
+            return
         if consequence.suspect or (consequence.strike and self._board.shut_down(name) > 1):
             reason = Reason.MISCONFIGURED if verdict is Verdict.CONFIG else Reason.UNREACHABLE
             self._board.fail(name, reason, detail)

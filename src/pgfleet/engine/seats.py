@@ -26,6 +26,8 @@ class Seats(Generic[C]):
         node = self._board.nodes.get(seat.name) if seat and seat.name in table.names else None
         if seat is None or node is None or not table.has_seen(intent) or self._at(node) != seat.at:
             return None
+        if seat.name in table.plan.checked:
+            return None  # which of its connections leads to that server, the long way finds out
         pooled = node.reads.take()
         if pooled:
             node.reads.leases += 1
@@ -39,11 +41,13 @@ class Seats(Generic[C]):
         `at_once` False: this may be the slower of two attempts, of which nothing is seen.
         """
         if isinstance(intent, SessionRead):
-            sight = intent.session.sight(intent.seat, self._at(self._returns.node_of(pooled)))
+            sight = intent.session.sight(intent.seat, self._at(self._returns.node_of(pooled), pooled))
             pooled.seen_by = sight
             if at_once:
                 sight.begin()
 
-    def _at(self, node: Node[C]) -> tuple[str, str]:
-        seen = self._board.state(node).observation
+    def _at(self, node: Node[C], pooled: Pooled[C] | None = None) -> tuple[str, str]:
+        """The node, and the life of its server: of one of several, that to which the connection leads."""
+        state = self._board.state(node)
+        seen = pooled.seen if pooled and state.is_shared else state.observation
         return node.name, seen.incarnation if seen else ""

@@ -116,8 +116,10 @@ class Members(Generic[C]):
         return node
 
     def _member(self, node: NodeSettings) -> Member:
-        key = node.dsn, node.probe_dsn, node.password, node.max_connections, node.min_connections
-        return Member(node.name, key, node.weight, node.draining or node.name in self._by_hand)
+        limits = node.max_connections, node.min_connections
+        key = node.dsn, node.probe_dsn, node.password, node.shared_endpoint, *limits
+        draining = node.draining or node.name in self._by_hand
+        return Member(node.name, key, node.weight, draining, node.shared_endpoint)
 
     def _settle(self) -> None:
         """Do what makes the nodes those that are wanted. Under the lock."""

@@ -70,9 +70,10 @@ class Openings(Generic[C]):
 
     async def _admitted(self, raw: C) -> Pooled[C]:
         try:
-            if self._pool.admit:
-                await self._pool.admit(raw)
+            seen = await self._pool.admit(raw) if self._pool.admit else None
         except BaseException:
             self._pool.connector.drop(raw)
             raise
-        return Pooled(raw, self._pool, self._runtime.clock())
+        pooled = Pooled(raw, self._pool, self._runtime.clock())
+        pooled.seen = seen
+        return pooled

@@ -14,6 +14,7 @@ from math import inf
 from typing import Any, TypeVar
 
 from pgfleet.core.latency import Answers
+from pgfleet.core.node import Observation
 from pgfleet.core.report import PoolStats
 from pgfleet.pool.bound import Bound
 from pgfleet.pool.line import Line, Waiter
@@ -33,7 +34,7 @@ MIN_READS = 10
 class Pool(Stock[C]):
     """Lends connections of one node. It knows no driver: `connector` does what drivers do.
 
-    `admit` sees each new connection before it is lent, and refuses it by raising.
+    `admit` sees each new connection before it is lent, and refuses it by raising; what it returns is kept with it.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class Pool(Stock[C]):
         runtime: Runtime,
         limits: PoolLimits,
         bound: Bound,
-        admit: Callable[[C], Awaitable[None]] | None = None,
+        admit: Callable[[C], Awaitable[Observation | None]] | None = None,
     ) -> None:
         super().__init__(connector, limits, bound)
         self.admit = admit
@@ -188,6 +189,10 @@ class Pool(Stock[C]):
         """Open one connection more, if there is room. Raises what opening raises."""
         if self._reserve_one():
             self.give(await self._openings.open(self._runtime.clock() + timeout_s))
+
+    async def open_one(self, deadline_s: float) -> Pooled[C] | None:
+        """A new connection for the caller, if there is room for one more. Raises what opening raises."""
+        return await self._openings.open(deadline_s) if self._reserve_one() else None
 
     def opened(self, pooled: Pooled[C] | None) -> None:
         """An opening has ended: the place that was reserved is filled, or free again."""

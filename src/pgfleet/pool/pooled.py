@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
+from pgfleet.core.node import Observation
+
 if TYPE_CHECKING:
     from pgfleet.pool.pool import Pool
 
@@ -25,7 +27,7 @@ class Pooled(Generic[C]):
 
     __slots__ = (
         "being_cleaned", "condemned", "fenced", "idle_since_s", "lent_s", "opened_s", "pool", "raw", "replayable",
-        "seen_by", "severed", "timed_out", "twin",
+        "seen", "seen_by", "severed", "timed_out", "twin",
     )  # fmt: skip
 
     def __init__(self, raw: C, pool: Pool[C], opened_s: float) -> None:
@@ -47,6 +49,8 @@ class Pooled(Generic[C]):
         """Severed because the caller's time was over."""
         self.fenced = False
         """Severed because its node is no longer the primary."""
+        self.seen: Observation | None = None
+        """What its server said when it was last asked on this connection."""
         self.seen_by: Sight | None = None
         """To be told that what was read here has been seen, or not, for a read of a session."""
         self.twin: Pooled[C] | None = None

@@ -45,6 +45,8 @@ class NodeSettings:
     """It takes no new read."""
     probe_dsn: Dsn | None = None
     """The server itself, for the probes, where `dsn` leads to a pooler in front of it; None: `dsn` is the server."""
+    shared_endpoint: bool = False
+    """`dsn` leads to several replicas, each connection to one of them: reads are checked on the connection itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,8 @@ def _own_problems(place: _Place) -> Iterator[str]:
     complaints.append(("draining", BOOLEAN.complaint(node.draining)))
     if place.in_code == PRIMARY and node.draining is True:
         complaints.append(("draining", "the primary cannot be drained; write False"))
+    if place.in_code == PRIMARY and node.shared_endpoint is True:
+        complaints.append(("shared_endpoint", "the primary is one server; write False"))
     wrong = [f"{place.label(name)}: {complaint}" for name, complaint in complaints if complaint]
     yield from wrong
     if not wrong and node.min_connections > node.max_connections:
@@ -131,6 +135,11 @@ def _probe_problems(places: Sequence[_Place], pooler: str) -> Iterator[str]:
     owners: dict[object, _Place] = {}
     for place in places:
         probe_dsn = place.node.probe_dsn
+        if place.node.shared_endpoint is True and pooler != "none":
+            yield (
+                f"{place.label('shared_endpoint')}: through a pooler no connection stays with one server; "
+                "list the servers, each with its pooler and its address for probes"
+            )
         owner = owners.setdefault((probe_dsn or place.node.dsn).server, place)
         if probe_dsn is None and pooler != "none":
             yield (

@@ -90,6 +90,7 @@ OF_REPLICA = (
     Variable("ZONE", "zone", ZONE),
     Variable("MAX_CONNECTIONS", "max_connections", MAX_CONNECTIONS),
     Variable("MIN_CONNECTIONS", "min_connections", MIN_CONNECTIONS),
+    Variable("SHARED_ENDPOINT", "shared_endpoint", BOOLEAN),
 )
 """Those of one replica, without `READ_REPLICA_<n>_`: fields of `NodeSettings`."""
 

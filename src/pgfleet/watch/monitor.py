@@ -99,7 +99,8 @@ class Monitor(Generic[C]):
     def _unproven(self) -> tuple[str, ...]:
         """The replicas that another look may prove, or measure: the last was taken before the primary's."""
         topology, plan = self._board.topology, self._board.plan(PLAIN)
-        serving = [node for node in topology.nodes if node.name in plan.replicas]
+        sure = frozenset(plan.replicas).difference(plan.checked)
+        serving = [node for node in topology.nodes if node.name in sure]
         unmeasured = [node.name for node in serving if lag_s(topology, node) is None]
         return (*unmeasured, *(name for name, reason in plan.left_out if reason in UNPROVEN))
 

@@ -91,7 +91,7 @@ WRONG = {
     'zone = "a b"': "replica[0].zone: 'a b' is not a zone's name; write for example 'eu-west-1a'",
     "drain = 1": "replica[0].drain: is not true or false; write true or false",
     "wieght = 1": "replica[0]: has 'wieght', which means nothing; write one of name, dsn, dsn_file, weight, zone, "
-    "max_connections, min_connections, drain",
+    "max_connections, min_connections, shared_endpoint, drain",
     'dsn_file = "x"': "replica[0].dsn: is set, and PGFLEET_FLEET_FILE replica[0].dsn_file too; keep one of them",
 }
 

@@ -80,6 +80,7 @@ def test_one_wrong_field_is_one_line(field: str, value: Any) -> None:
         ("max_connections", 0),
         ("min_connections", 51),
         ("draining", 1),
+        ("shared_endpoint", 1),
     ],
 )
 def test_a_wrong_node_is_told_by_its_place(field: str, value: Any) -> None:
@@ -90,6 +91,17 @@ def test_a_wrong_node_is_told_by_its_place(field: str, value: Any) -> None:
 def test_the_primary_cannot_be_drained() -> None:
     (line,) = problems(replace(PRIMARY, draining=True))
     assert line == "primary.draining: the primary cannot be drained; write False"
+
+
+def test_the_primary_is_no_shared_endpoint() -> None:
+    (line,) = problems(replace(PRIMARY, shared_endpoint=True))
+    assert line == "primary.shared_endpoint: the primary is one server; write False"
+
+
+def test_a_shared_endpoint_is_no_pooler() -> None:
+    replica = replace(REPLICA, probe_dsn=Dsn.parse("postgresql://itself/db"), shared_endpoint=True)
+    lines = problems(replace(PRIMARY, probe_dsn=PRIMARY.dsn), replica, pooler="transaction")
+    assert [line.partition(":")[0] for line in lines] == ["replicas[0].shared_endpoint"]
 
 
 def test_nodes_are_checked_together() -> None:
