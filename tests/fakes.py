@@ -173,6 +173,7 @@ class FakeServer:
             "1:1:" if mine else f"{2 + self.insert_lsn}:{2 + self.insert_lsn}:",
             "0/0",
             None if mine else list(self.standbys),
+            False,
         )
 
     def crash(self) -> None:

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 from pgfleet.board.fallback import AnyPool, Fallback
 from pgfleet.board.node import Node, share_out
-from pgfleet.board.notices import tell_shared, tell_speed
+from pgfleet.board.notices import tell_aurora, tell_shared, tell_speed
 from pgfleet.board.order import in_turn
 from pgfleet.board.table import Tables, no_table
 from pgfleet.board.vacancy import Vacancy
@@ -58,7 +58,7 @@ class Board(Generic[C]):
         )
         self._tables: Tables[C] = Tables(settings, self.fallback, runtime, self.tell_fallback, self._proves)
         self._all_begin_until_s = runtime.clock() + ALL_BEGIN_S
-        self._fallback_told = False
+        self._fallback_told = self._aurora_told = False
         self.missed: AnyPool | None = None
         """Whose turn it was when the short way found no idle connection: a hint, it may be another caller's."""
         self.table = no_table(Plan((), None, ()))
@@ -111,6 +111,9 @@ class Board(Generic[C]):
             reborn = other and not shared  # one of several is another server, not another life of the same
             if shared and not before.is_shared:
                 tell_shared(name)
+            if seen.is_aurora and not self._aurora_told:
+                self._aurora_told = True
+                tell_aurora(name)
             begins = new or reborn or before.trouble
             if reborn and (before.trouble or missed):
                 self._bury(name)

@@ -12,12 +12,22 @@ SEVERAL_SERVERS = (
     "READ_REPLICA_<n>_SHARED_ENDPOINT=true (shared_endpoint = true in the fleet file), so that it is from the start, "
     "or give each server a connection string of its own"
 )
+AURORA = (
+    "%s is Amazon Aurora, on which pgfleet has not been tested. Its readers' lag is what they say themselves, "
+    "unproven; reads that must see a write (org_id, after, a session that wrote) go to the primary, and there are no "
+    "tokens"
+)
 logger = logging.getLogger("pgfleet")
 
 
 def tell_shared(name: str) -> None:
     """Say that several servers have answered behind one address that was not declared so."""
     logger.warning(SEVERAL_SERVERS, name)
+
+
+def tell_aurora(name: str) -> None:
+    """Say what cannot be had on Aurora, and what is done instead."""
+    logger.warning(AURORA, name)
 
 
 def tell_speed(name: str, before: Standing, after: Standing) -> None:

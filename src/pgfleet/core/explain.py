@@ -13,6 +13,7 @@ from pgfleet.core.plan import Plan, lag_s, staleness_bound_s
 from pgfleet.core.position import Watermark
 from pgfleet.core.topology import NodeState, Topology
 
+AURORA = "Amazon Aurora: no position proves what it shows, so what must be seen is read from the primary"
 SHARED = "several servers stand behind it: each connection is checked when it is lent"
 
 
@@ -65,7 +66,7 @@ def explain(topology: Topology, plan: Plan, now_s: float, intent: ReadIntent = P
         return Explanation(candidates, tuple(nodes))
     watermark = _watermark(topology, intent)
     seen = (_with_watermark(topology, told, plan, intent, watermark) for told in nodes)
-    return Explanation(candidates, tuple(seen), _told(watermark, intent))
+    return Explanation(candidates, tuple(seen), _told(topology, watermark, intent))
 
 
 def _watermark(topology: Topology, intent: ReadIntent) -> Watermark | None:
@@ -75,10 +76,12 @@ def _watermark(topology: Topology, intent: ReadIntent) -> Watermark | None:
     return topology.history.watermark(intent.not_before_s)
 
 
-def _told(watermark: Watermark | None, intent: ReadIntent) -> str:
+def _told(topology: Topology, watermark: Watermark | None, intent: ReadIntent) -> str:
     """What is known of the position that such a read must see."""
     if intent.not_before_s == inf:
         return "a write that is still open"
+    if topology.primary and topology.primary.is_aurora:
+        return "something of which Aurora tells no position"
     return str(watermark) if watermark else "a position that the next sample of the primary tells"
 
 
@@ -116,4 +119,6 @@ def detail_of(node: NodeState, reason: str | None) -> str | None:
         return node.trouble.detail
     if node.is_shared:
         return SHARED
+    if node.is_aurora and reason == Reason.NOT_CAUGHT_UP:
+        return AURORA
     return node.standing.detail if reason == Reason.EJECTED else None

@@ -33,6 +33,8 @@ class Freshness:
         intent = self.intent
         if node.is_shared:  # each of its connections is asked; while a write is open, no replica will do
             return Reason.NOT_CAUGHT_UP if intent.not_before_s == inf else None
+        if node.is_aurora and intent.sees_writes:
+            return Reason.NOT_CAUGHT_UP  # nothing proves it there
         if intent.after is not None and not self.ground.has_reached(node, intent.after):
             return Reason.NOT_CAUGHT_UP
         if covered_s is None:
@@ -67,6 +69,8 @@ def shows(ground: Ground, intent: ReadIntent, node: NodeState) -> bool:
     """Whether this replica is known to have all that the read must see, fresh or not, in use or not."""
     seen = node.observation
     if seen is None or ground.foreign(node, seen) or ground.untimely(node, seen):
+        return False
+    if seen.is_aurora and intent.sees_writes:
         return False
     covered_s = ground.covered_s(node)
     reached = intent.after is None or ground.has_reached(node, intent.after)

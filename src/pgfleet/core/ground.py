@@ -49,8 +49,13 @@ class Ground:
         return next((reason for check in _CHECKS if (reason := check(self, node, node.observation))), None)
 
     def covered_s(self, node: NodeState) -> float | None:
-        """The latest moment whose every visible commit this replica has replayed; None: not known."""
+        """The latest moment whose every visible commit this replica has replayed; None: not known.
+
+        Of Aurora it is the server's own word, and no proof.
+        """
         seen = node.observation
+        if seen and seen.aurora_lag_s is not None:
+            return seen.asked_s - seen.aurora_lag_s
         return (
             None
             if not seen or seen.replay_lsn is None
@@ -81,7 +86,12 @@ class Ground:
         return None if self.first_names.get(server_of(seen)) == node.name else Reason.DUPLICATE
 
     def untimely(self, node: NodeState, seen: Observation) -> Reason | None:
-        """Positions of two timelines do not compare: a standby of the old primary may stand past the new one."""
+        """Positions of two timelines do not compare: a standby of the old primary may stand past the new one.
+
+        Aurora has none: its servers share their storage.
+        """
+        if seen.is_aurora:
+            return None
         written_by = self.topology.history.written_by
         if written_by is None:
             return Reason.STALENESS_UNKNOWN

@@ -64,6 +64,11 @@ class ReadIntent:
         return self.not_before_s is not None or self.after is not None or self.seat is not None
 
     @property
+    def sees_writes(self) -> bool:
+        """Whether there is a write that it must see."""
+        return self.not_before_s is not None or self.after is not None
+
+    @property
     def is_particular(self) -> bool:
         """Whether it asks for more than what replicas that cover one moment have in common."""
         bounded = self.max_lag_s is not None or self.max_lag_bytes is not None

@@ -52,6 +52,10 @@ class Observation:
     """Which transactions of a primary have finished. Two that are equal: none has, from the one to the other."""
     standbys: frozenset[str] = frozenset()
     """`application_name` of each standby that streams from this primary."""
+    is_aurora: bool = False
+    """It replicates by its storage: its positions mean nothing."""
+    aurora_lag_s: float | None = None
+    """How late a reader of Aurora says it is; None: no reader, or it does not say."""
 
 
 class Reason(StrEnum):

@@ -93,6 +93,7 @@ def plan_read(
     replicas = {name: part for name, part in parts.items() if part is not None}
     checked = tuple(n.name for n in topology.nodes if n.is_shared and n.name in replicas)
     sure = [name for name in replicas if name not in checked]
+    unproven = None in map(covered_s.get, sure) or any(topology.node(name).is_aurora for name in sure)
     oldest_s = min((at for name in sure if (at := covered_s[name]) is not None), default=-inf)
     runs_out = replicas and not frozen and oldest_s > -inf
     return Plan(
@@ -102,7 +103,7 @@ def plan_read(
         left_out=tuple((name, reason) for name, reason in reasons.items() if reason),
         valid_until_s=oldest_s + bound_s if runs_out else inf,
         refresh_at_s=oldest_s + bound_s / 2 if runs_out else _look_again_at_s(topology, reasons, replicas),
-        covered_s=-inf if None in map(covered_s.get, sure) else oldest_s,
+        covered_s=-inf if unproven else oldest_s,
         checked=checked if intent.prefer_replica else (),
     )
 
@@ -151,6 +152,8 @@ def staleness_bound_s(topology: Topology, node: NodeState, now_s: float) -> floa
 def lag_s(topology: Topology, node: NodeState) -> float | None:
     """The replica's lag when it was last probed, as people read it; None: not measured."""
     seen, ground = node.observation, Ground.of(topology)
+    if seen and seen.is_aurora:
+        return None if ground.foreign(node, seen) else seen.aurora_lag_s
     if seen is None or seen.replay_lsn is None or ground.foreign(node, seen) or ground.untimely(node, seen):
         return None
     return topology.history.lag_s(seen.replay_lsn, seen.asked_s, seen.xmin)

@@ -56,6 +56,11 @@ class NodeState:
     lives: tuple[str, ...] = ()
     """The lives of servers that answered before, but for the last: told by `incarnation`."""
 
+    @property
+    def is_aurora(self) -> bool:
+        """Whether it replicates by its storage: then no position proves anything of it."""
+        return self.observation is not None and self.observation.is_aurora
+
 
 @dataclass(frozen=True, slots=True)
 class Topology:

@@ -37,14 +37,14 @@ class Samples:
         pause_s = LEAST_PAUSE_S
         while not self.has(moment_s):
             left_s = deadline_s - self._runtime.clock()
-            primary = self._board.topology.primary_name
-            if left_s <= 0 or primary is None:
+            primary = self._board.topology.primary
+            if left_s <= 0 or primary is None or primary.is_aurora:
                 return False
             wait_s = self._wait_s() if rationed else 0.0
             if wait_s > left_s:
                 return False
             if not wait_s:
-                await self._watcher.refresh((primary,), left_s)
+                await self._watcher.refresh((primary.name,), left_s)
             if not self.has(moment_s):  # not yet asked, or in vain, or within the same tick of the clock
                 await self._runtime.signal().wait(min(left_s, max(pause_s, wait_s)))
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)

@@ -5,13 +5,14 @@ A probe never shares the pool of the requests, whose connections run out exactly
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Generic, TypeVar
 
 from pgfleet.aside import Aside
 from pgfleet.board import Node
-from pgfleet.core.node import Observation
-from pgfleet.core.probe import OBSERVE_SQL, read_observation
+from pgfleet.core.node import Observation, Role
+from pgfleet.core.probe import AURORA_LAG_SQL, OBSERVE_SQL, read_observation
 from pgfleet.ports import Connector, Runtime, Signal
 
 C = TypeVar("C")
@@ -25,7 +26,11 @@ async def observe(connector: Connector[C], conn: C, runtime: Runtime) -> Observa
     """Ask a server what it is and where it stands."""
     asked_s = runtime.clock()
     row = await connector.one_row(conn, OBSERVE_SQL)
-    return read_observation(row, asked_s, runtime.clock())
+    seen = read_observation(row, asked_s, runtime.clock())
+    if seen.is_aurora and seen.role is Role.REPLICA:
+        (lag_s,) = await connector.one_row(conn, AURORA_LAG_SQL)
+        return replace(seen, aurora_lag_s=lag_s)
+    return seen
 
 
 class Watch(Generic[C]):

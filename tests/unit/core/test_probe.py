@@ -11,11 +11,11 @@ from pgfleet.core.probe import OBSERVE_SQL, read_observation
 ID = str((1 << 63) - 1)
 PRIMARY = (
     False, ID, "1763890000000000", 180006, None, "0000001A", "16/B374D848", "16/B374D800", None, None, False,
-    0.2, 8192, 16 << 20, "7:9:7", "16/B3000028", ["replica_1", "replica_1", "pg_basebackup"],
+    0.2, 8192, 16 << 20, "7:9:7", "16/B3000028", ["replica_1", "replica_1", "pg_basebackup"], False,
 )  # fmt: skip
 REPLICA = (
     True, ID, "1763890000000001", 150018, 26, None, None, None, "16/B374D848", "16/B374D900", True,
-    10.0, 8192, 16 << 20, "8:8:", "16/B3000028", None,
+    10.0, 8192, 16 << 20, "8:8:", "16/B3000028", None, False,
 )  # fmt: skip
 
 
@@ -40,6 +40,30 @@ def test_a_replica_is_read() -> None:
 def test_a_standby_that_has_replayed_nothing_and_tells_no_timeline_is_read() -> None:
     seen = read_observation((*REPLICA[:4], None, None, None, None, None, None, *REPLICA[10:]), 1.0, 1.5)
     assert (seen.timeline, seen.replay_lsn) == (None, None)
+
+
+@pytest.mark.parametrize("in_recovery", [False, True])
+def test_aurora_tells_no_position(in_recovery: bool) -> None:
+    nothing = (None,) * 6
+    row = (
+        in_recovery,
+        "0",
+        "1763890000000001",
+        150004,
+        *nothing,
+        False,
+        0.2,
+        8192,
+        1 << 30,
+        "0:0:",
+        None,
+        None,
+        True,
+    )
+    seen = read_observation(row, 1.0, 1.5)
+    assert seen.is_aurora
+    assert seen.role is (Role.REPLICA if in_recovery else Role.PRIMARY)
+    assert (seen.timeline, seen.insert_lsn, seen.replay_lsn, seen.aurora_lag_s) == (None,) * 4
 
 
 @pytest.mark.parametrize("row", [(), PRIMARY[:-1], (*PRIMARY, 1)])

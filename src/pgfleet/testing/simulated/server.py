@@ -178,6 +178,7 @@ class Server:
             at.snapshot(None if standby else self.running),
             format_lsn(Lsn(at.checkpoint)),
             None if standby else standbys,
+            False,
         )
 
     def shows_itself_to(self, primary: Server, now_s: float) -> bool:
