@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from itertools import cycle
 
 import pytest
 
+from pgfleet.board import shared
 from pgfleet.core import ground
 from pgfleet.core.ground import Ground
 from pgfleet.core.lsn import Lsn
@@ -23,9 +25,11 @@ from pgfleet.drill.consistency.verdicts import Check
 from pgfleet.drill.hand import Hand, hand
 from pgfleet.local import LocalFleet
 from tests.faces import Face, environ
+from tests.rotating import RotatingProxy, rotating
 
 ASYNCPG = Face("asyncpg", "asyncpg")
 STALE = {Check.OWN, Check.BOUND}
+SEEN_BEFORE = STALE | {Check.SESSION, Check.TOKEN}
 MOST_TRIALS = 5
 
 
@@ -40,6 +44,38 @@ def kept_fleet() -> Iterator[LocalFleet]:
 def doing(kept_fleet: LocalFleet) -> Iterator[Hand]:
     with hand(kept_fleet.directory) as doing:
         yield doing
+
+
+class Fronted(LocalFleet):
+    """A fleet with one more address, before two of its replicas, that takes most of the reads."""
+
+    front: RotatingProxy
+    behind: tuple[str, ...]
+    """The two."""
+
+    def environ(self, plain: bool = False) -> dict[str, str]:
+        """As of the fleet, with that address as a replica."""
+        address = {
+            "READ_REPLICA_9_CONNECTION_STRING": self.front.dsn(self.dsn(self.primary, plain)),
+            "READ_REPLICA_9_SHARED_ENDPOINT": "true",
+            "READ_REPLICA_9_WEIGHT": "10",
+        }
+        return super().environ(plain) | address
+
+
+@pytest.fixture
+def fronted(kept_fleet: LocalFleet) -> Iterator[Fronted]:
+    """The fleet behind such an address."""
+    fleet = Fronted.attach(kept_fleet.directory)
+    fleet.behind = tuple(name for name in fleet.names if name != fleet.primary)[:2]
+    with rotating(*(fleet.node(name).port for name in fleet.behind)) as fleet.front:
+        yield fleet
+
+
+def only(patch: pytest.MonkeyPatch, *ways: str) -> None:
+    """Have these ways to break something, and no others."""
+    ways_of = cycle(ways)
+    patch.setattr(Nemesis, "_next", lambda self: next(ways_of))
 
 
 def tried(options: Options, fleet: LocalFleet, doing: Hand) -> Trial:
@@ -65,6 +101,17 @@ def test_no_read_sees_what_it_must_not(options: Options, kept_fleet: LocalFleet,
         assert set(trial.deeds) == set(Deed)
         assert len(trial.events) == sum(trial.deeds.values())
     assert sum(status.upstream == kept_fleet.primary for status in kept_fleet.status()) == 3
+
+
+def test_nor_behind_an_address_of_several_replicas(
+    fronted: Fronted, doing: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only(monkeypatch, "pause", "delay", "cut", "kill")  # soon mended, and a silent server keeps its readers
+    trial = tried(Options(seconds=3, seed=1), fronted, doing)
+    assert told(trial) == []
+    assert trial.is_kept
+    assert trial.operations > 100
+    assert fronted.front.accepted > 3
 
 
 async def test_an_asynchronous_commit_does_not_wait(kept_fleet: LocalFleet) -> None:
@@ -103,7 +150,7 @@ def no_timelines(patch: pytest.MonkeyPatch) -> None:
     """Positions of all timelines are compared: who stands past the fork is taken to hold what came after it."""
     checks = tuple(check for check in ground._CHECKS if check.__name__ != "untimely")
     patch.setattr(ground, "_CHECKS", checks)
-    patch.setattr(Nemesis, "_next", lambda self: BEHIND)
+    only(patch, BEHIND)
 
 
 def one_sample_too_kind(patch: pytest.MonkeyPatch) -> None:
@@ -129,5 +176,22 @@ def test_a_planted_mistake_is_found(
         options = Options(seconds=8, seed=seed, driver="asyncpg", commits=Commits.ASYNCHRONOUS)
         trial = tried(options, kept_fleet, doing)
         if {verdict.check for verdict in trial.judgement.verdicts if verdict.broken} & STALE:
+            return
+    pytest.fail("nobody noticed")
+
+
+def test_a_cached_position_behind_an_address_of_several_replicas_is_found(
+    fronted: Fronted, doing: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one connection saw is taken for what every other one shows."""
+
+    async def stop_one(self: Nemesis) -> None:
+        await (self._switch("") if self.done else self._pause(fronted.behind[0]))
+
+    monkeypatch.setattr(shared, "server_of", lambda seen: fronted.front.port)
+    monkeypatch.setattr(Nemesis, "act", stop_one)
+    for seed in range(MOST_TRIALS):
+        trial = tried(Options(seconds=2, seed=seed), fronted, doing)
+        if {verdict.check for verdict in trial.judgement.verdicts if verdict.broken} & SEEN_BEFORE:
             return
     pytest.fail("nobody noticed")

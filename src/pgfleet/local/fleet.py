@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Self
 
 from pgfleet.errors import LocalFleetError
 from pgfleet.local import build
@@ -65,7 +66,7 @@ class LocalFleet:
         return cls(layout)
 
     @classmethod
-    def attach(cls, directory: str | Path | None = None) -> LocalFleet:
+    def attach(cls, directory: str | Path | None = None) -> Self:
         """The fleet that is in `directory`, in whatever state its servers are."""
         layout = Layout.at(directory, Account.choose())
         if not _is_built(layout):
