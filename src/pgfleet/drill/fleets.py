@@ -11,7 +11,7 @@ from pgfleet.errors import LocalFleetError
 from pgfleet.local import LocalFleet, LocalStatus, ServerState
 
 READY_TIMEOUT_S = 20.0
-STREAMING_TIMEOUT_S = 5.0
+FOLLOW_TIMEOUT_S = 5.0
 """A standby that was killed first replays what it has."""
 PAUSE_S = 0.02
 DELAY, UPSTREAM = "max_standby_streaming_delay", "primary_conninfo"
@@ -94,16 +94,24 @@ def _mend_replica(fleet: LocalFleet, name: str, primary: str) -> None:
     for setting in (DELAY, UPSTREAM):
         fleet.sql(name, f"alter system reset {setting}")
     fleet.sql(name, "select pg_reload_conf()")
-    if not _streams_soon(fleet, name):
+    if not _follows_soon(fleet, name, primary):
         fleet.rejoin(name)
 
 
-def _streams_soon(fleet: LocalFleet, name: str) -> bool:
-    """Never, where it is past the point at which its primary, promoted a second time, left their common history."""
-    deadline_s = monotonic() + STREAMING_TIMEOUT_S
-    while not (streams := _status(fleet, name).is_streaming) and monotonic() < deadline_s:
+def _follows_soon(fleet: LocalFleet, name: str, primary: str) -> bool:
+    """Whether it gets what its primary has by now.
+
+    Never, where it is past the point at which that one, promoted a second time, left their common history. Whether it
+    streams tells nothing: for a moment it does at each attempt.
+    """
+    wanted_lsn = _status(fleet, primary).flush_lsn or 0
+    deadline_s = monotonic() + FOLLOW_TIMEOUT_S
+    while monotonic() < deadline_s:
+        status = _status(fleet, name)
+        if status.lag_bytes is not None and (status.replay_lsn or 0) >= wanted_lsn:
+            return True
         sleep(PAUSE_S)
-    return streams
+    return False
 
 
 def _status(fleet: LocalFleet, name: str) -> LocalStatus:

@@ -7,6 +7,7 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from pgfleet.core.lsn import Lsn, parse_lsn
 from pgfleet.errors import LocalFleetError
 from pgfleet.local.account import Account
 from pgfleet.local.configuration import SUPERUSER
@@ -75,18 +76,44 @@ def is_standby(node: LocalNode) -> bool:
 
 def timeline(node: LocalNode) -> int:
     """The timeline of the newest WAL in the data directory: known whether its server runs or not."""
-    names = [path.name[:8] for path in (node.data_directory / "pg_wal").glob("[0-9A-F]" * 8 + "*")]
-    return max((int(name, 16) for name in names), default=0)
+    return max((int(path.name[:8], 16) for path in _segments(node)), default=0)
 
 
-def rewind(account: Account, pg_rewind: Path, node: LocalNode, source: str) -> bool:
-    """Take a stopped node back to where it left the history of `source` (a conninfo). False: it takes a new copy.
+def rewind(account: Account, pg_rewind: Path, node: LocalNode, primary: LocalNode, source: str) -> bool:
+    """Take a stopped node back to where it left the history of `primary`, which `source` (a conninfo) reaches.
 
     A crashed standby would be refused, so it counts as a primary for the moment: pg_rewind lets it recover first.
+    False: it takes a new copy.
     """
     (node.data_directory / "standby.signal").unlink(missing_ok=True)
     outcome = account.run(pg_rewind, "--no-sync", "-D", node.data_directory, f"--source-server={source}")
+    if outcome.returncode == 0 and not (node.data_directory / "backup_label").exists():
+        _drop_wal_past_the_fork(node, primary)
     return outcome.returncode == 0
+
+
+def _drop_wal_past_the_fork(node: LocalNode, primary: LocalNode) -> None:
+    """Nothing had to be undone, so pg_rewind left what the node had received and not replayed. A standby replays
+    whatever it finds, past the fork too."""
+    if (fork_lsn := _forks(primary).get(timeline(node))) is None:
+        return
+    for segment in _segments(node):
+        size_bytes = segment.stat().st_size
+        start_lsn = (int(segment.name[8:16], 16) << 32) + int(segment.name[16:], 16) * size_bytes
+        if start_lsn + size_bytes > fork_lsn:
+            segment.unlink()
+
+
+def _forks(node: LocalNode) -> dict[int, Lsn]:
+    """Where each timeline before the node's own ended for it, by its history file. The first timeline has none."""
+    path = node.data_directory / "pg_wal" / f"{timeline(node):08X}.history"
+    text = path.read_text() if path.exists() else ""
+    lines = [line.split() for line in text.splitlines() if line[:1].isdigit()]
+    return {int(number): parse_lsn(lsn) for number, lsn, *_ in lines}
+
+
+def _segments(node: LocalNode) -> list[Path]:
+    return list((node.data_directory / "pg_wal").glob("[0-9A-F]" * 24))
 
 
 def copy_running(account: Account, pg_basebackup: Path, node: LocalNode, source: str) -> None:

@@ -169,7 +169,8 @@ class Cluster:
         self._checkpoint(
             primary
         )  # before 16, pg_rewind learns of a new timeline only from a checkpoint on it
-        if not build.rewind(self.state.account, self._tool("pg_rewind"), self.node(name), source):
+        tool, nodes = self._tool("pg_rewind"), (self.node(name), self.node(primary))
+        if not build.rewind(self.state.account, tool, *nodes, source):
             return False
         self._checkpoint(
             primary
