@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sys
+import traceback
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -189,4 +191,6 @@ def _in_child(router: ReplicaRouter[Any], parents: int) -> int:
             apart = conn.info.backend_pid != parents
         return 0 if apart and router.fetch("select 1") == [(1,)] and router.execute("select 1") else 1
     except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
         return 2
