@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -76,7 +77,11 @@ def is_standby(node: LocalNode) -> bool:
 
 def timeline(node: LocalNode) -> int:
     """The timeline of the newest WAL in the data directory: known whether its server runs or not."""
-    return max((int(path.name[:8], 16) for path in _segments(node)), default=0)
+    return _newest_timeline((node.data_directory / "pg_wal").glob("[0-9A-F]" * 8 + "*"))
+
+
+def _newest_timeline(files: Iterable[Path]) -> int:
+    return max((int(path.name[:8], 16) for path in files), default=0)
 
 
 def rewind(account: Account, pg_rewind: Path, node: LocalNode, primary: LocalNode, source: str) -> bool:
@@ -95,9 +100,10 @@ def rewind(account: Account, pg_rewind: Path, node: LocalNode, primary: LocalNod
 def _drop_wal_past_the_fork(node: LocalNode, primary: LocalNode) -> None:
     """Nothing had to be undone, so pg_rewind left what the node had received and not replayed. A standby replays
     whatever it finds, past the fork too."""
-    if (fork_lsn := _forks(primary).get(timeline(node))) is None:
+    segments = _segments(node)
+    if (fork_lsn := _forks(primary).get(_newest_timeline(segments))) is None:
         return
-    for segment in _segments(node):
+    for segment in segments:
         size_bytes = segment.stat().st_size
         start_lsn = (int(segment.name[8:16], 16) << 32) + int(segment.name[16:], 16) * size_bytes
         if start_lsn + size_bytes > fork_lsn:
