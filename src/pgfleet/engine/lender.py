@@ -147,7 +147,7 @@ class Lender(Generic[C]):
                 continue
             if not round_.busy or self._clock() >= deadline_s:
                 if self._may_do_without(intent) or not await self._knowledge.await_writer(deadline_s):
-                    raise self._nobody(round_, plan.without(round_.unfit))
+                    raise self._nobody(round_, intent)
                 continue
             pause_s = min(BUSY_PAUSE_S, round_.pause_s, deadline_s - self._clock())
             await self._runtime.signal().wait(max(0.0, pause_s))
@@ -258,7 +258,9 @@ class Lender(Generic[C]):
         """Whether waiting for a primary is not what this read wants, or would not help."""
         return intent.prefer_replica or self.board.topology.primary_name is not None
 
-    def _nobody(self, round_: _Round, plan: Plan) -> PgfleetError:
+    def _nobody(self, round_: _Round, intent: ReadIntent) -> PgfleetError:
+        """By a plan of now: a replica may have grown too stale while a connection of it was had."""
         if round_.busy:
             return no_turn(self.board) if round_.capped else no_connection(self.board)
+        plan = self.board.plan(intent).without(round_.unfit)
         return nobody_to_read_from(self.board, plan, round_.last_error)
