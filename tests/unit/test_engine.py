@@ -801,6 +801,27 @@ async def test_while_no_primary_answers_plain_reads_go_on_and_strict_ones_do_not
 
 
 @in_virtual_time
+async def test_a_refusal_names_the_replica_that_grew_too_stale_while_its_connection_was_had(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with fleet(1) as router:
+        await pass_time(1.5)
+        router.world["primary"].crash()
+        await pass_time(1.5)
+        pool = router.engine.board.nodes["replica-1"].reads
+        acquire = pool.acquire
+
+        async def slowly(*args: float) -> Any:
+            await pass_time(20.0)
+            return await acquire(*args)
+
+        monkeypatch.setattr(pool, "acquire", slowly)
+        monkeypatch.setattr(pool, "take", lambda: None)
+        with pytest.raises(PrimaryUnavailable, match="replica-1 is staler than the read allows"):
+            await router.fetch(CLEAN, max_lag_s=5.0)
+
+
+@in_virtual_time
 async def test_a_standby_that_comes_back_behind_itself_serves_no_strict_read_until_proven() -> None:
     async with fleet(1, health_check_interval_s=30.0) as router:
         write(router.world, 5000, "replica-1")

@@ -55,9 +55,8 @@ def demo_fleet(replicas: int, pg_bin: Path | None, view: View) -> Iterator[DemoF
     try:
         with view.busy("Starting a primary and its replicas ..."):
             fleet = LocalFleet.up(replicas=replicas, pg_bin=pg_bin)
-            fleet.sql(
-                fleet.primary, f"grant pg_monitor to {PLAIN_USER}"
-            )  # as a fleet that is watched should have it
+            # As a fleet that is watched should have it.
+            fleet.sql(fleet.primary, f"grant pg_monitor to {PLAIN_USER}")
         yield DemoFleet(fleet, is_ours=True)
     finally:
         with undisturbed():

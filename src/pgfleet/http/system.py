@@ -107,9 +107,8 @@ class System:
                 consistency=consistency,
                 prefer_replica=prefer_replica,
             )
-        except (
-            ValueError
-        ) as wrong:  # a token that is none, words that do not go together, no secret to read it by
+        except ValueError as wrong:
+            # A token that is none, words that do not go together, no secret to read it by.
             raise HTTPException(409, str(wrong)) from wrong
         return report.explanation_report(explanation, timestamp())
 

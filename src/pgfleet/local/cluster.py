@@ -166,15 +166,13 @@ class Cluster:
     def _follows_rewound(self, name: str, primary: str) -> bool:
         """False when it cannot be rewound, or the WAL that it needs then is gone."""
         source = conninfo(self.layout, self.node(primary).port, name)
-        self._checkpoint(
-            primary
-        )  # before 16, pg_rewind learns of a new timeline only from a checkpoint on it
+        # Before 16, pg_rewind learns of a new timeline only from a checkpoint on it.
+        self._checkpoint(primary)
         tool, nodes = self._tool("pg_rewind"), (self.node(name), self.node(primary))
         if not build.rewind(self.state.account, tool, *nodes, source):
             return False
-        self._checkpoint(
-            primary
-        )  # pg_rewind makes it wait for the insert LSN, which a quiet primary does not send
+        # pg_rewind makes it wait for the insert LSN, which a quiet primary does not send.
+        self._checkpoint(primary)
         with contextlib.suppress(LocalFleetError):
             self._start_standby(name, primary, REWOUND_TIMEOUT_S)
             return True

@@ -34,9 +34,8 @@ class Judge(Generic[C]):
 
     def turn(self, now_s: float) -> None:
         """What time makes of every node, and what its answers say of it. To be called every 100 ms or so."""
-        self._nodes = (
-            self._board.nodes
-        )  # of one moment: nodes come and go, and other threads have other turns
+        # Those of one moment: nodes come and go, and other threads have other turns.
+        self._nodes = self._board.nodes
         names = frozenset(self._board.table.names)
         before = {node.name: node.standing for node in self._board.topology.nodes if node.name in self._nodes}
         after = {name: elapse(standing, name in names, now_s) for name, standing in before.items()}
