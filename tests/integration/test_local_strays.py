@@ -40,6 +40,8 @@ def test_a_drill_mends_a_standby_that_strayed_before_its_primary_came_back() -> 
         fleets.undo_cut(fleet.directory, "replica-1")
         fleet.promote("replica-1")
         fleet.start("primary")
+        fleet.sql("primary", "insert into strays select generate_series(1000, 2000)")
+        await_numbers(fleet, "replica-2", 1, *range(1000, 2001))
         fleet.rejoin("primary")
         fleet.kill("replica-1")
         fleet.promote("primary")

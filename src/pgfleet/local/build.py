@@ -76,8 +76,13 @@ def is_standby(node: LocalNode) -> bool:
 
 
 def timeline(node: LocalNode) -> int:
-    """The timeline of the newest WAL in the data directory: known whether its server runs or not."""
-    return _newest_timeline((node.data_directory / "pg_wal").glob("[0-9A-F]" * 8 + "*"))
+    """The timeline of the newest WAL in the data directory: known whether its server runs or not.
+
+    A primary promoted this moment has its history file and no segment yet. A standby that strayed has fetched the
+    histories of timelines on which it has nothing.
+    """
+    files = _segments(node) if is_standby(node) else [*_segments(node), *_histories(node)]
+    return _newest_timeline(files)
 
 
 def _newest_timeline(files: Iterable[Path]) -> int:
@@ -120,6 +125,10 @@ def _forks(node: LocalNode) -> dict[int, Lsn]:
 
 def _segments(node: LocalNode) -> list[Path]:
     return list((node.data_directory / "pg_wal").glob("[0-9A-F]" * 24))
+
+
+def _histories(node: LocalNode) -> list[Path]:
+    return list((node.data_directory / "pg_wal").glob("[0-9A-F]" * 8 + ".history"))
 
 
 def copy_running(account: Account, pg_basebackup: Path, node: LocalNode, source: str) -> None:

@@ -71,5 +71,6 @@ def test_role_and_timeline_are_read_from_the_data_directory(tmp_path: Path) -> N
         "00000009000000000000000C.partial",
     ):
         (wal / name).touch()
+    assert (timeline(node), is_standby(node)) == (10, False)
     (node.data_directory / "standby.signal").touch()
-    assert (timeline(node), is_standby(node)) == (10, True)
+    assert (timeline(node), is_standby(node)) == (1, True)
