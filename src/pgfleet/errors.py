@@ -111,5 +111,9 @@ class LocalFleetError(PgfleetError, RuntimeError):
     """The embedded cluster could not do what was asked."""
 
 
+class ProvisionError(PgfleetError, RuntimeError):
+    """A step of provisioning could not be done. It names the step and the cause; nothing of another step is undone."""
+
+
 class DriverMissing(PgfleetError, ImportError):
     """A driver or an extra that this call needs is not installed."""

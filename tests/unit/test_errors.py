@@ -19,6 +19,7 @@ BUILTINS = {
     "Overloaded": ConnectionError,
     "RouterClosed": RuntimeError,
     "LocalFleetError": RuntimeError,
+    "ProvisionError": RuntimeError,
     "DriverMissing": ImportError,
     "DiscoveryError": ConnectionError,
     "UnknownNode": KeyError,
