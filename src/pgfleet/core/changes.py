@@ -1,4 +1,4 @@
-"""What is wanted against what is there -> what is to be done. The same for a cloud's instances and a server's settings."""
+"""What is wanted against what is there -> what is to be done. The same for a cloud and for settings of one server."""
 
 from __future__ import annotations
 
