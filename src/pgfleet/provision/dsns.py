@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from pgfleet.errors import ConfigurationError
 from pgfleet.provision.declaration import Declaration
@@ -58,7 +58,7 @@ def at(dsn: Dsn, endpoint: Endpoint) -> Dsn:
     credentials, sign, address = rest.rpartition("@")
     place, _, query = address.partition("?")
     database = place.partition("/")[2]
-    kept = [item for item in query.split("&") if item and item.partition("=")[0] not in OF_PLACE]
+    kept = [item for item in query.split("&") if item and unquote(item.partition("=")[0]) not in OF_PLACE]
     parameters = f"?{'&'.join(kept)}" if kept else ""
     return Dsn.parse(f"{scheme}://{credentials}{sign}{_place(endpoint)}/{database}{parameters}")
 
