@@ -16,7 +16,7 @@ from pgfleet.provision.dsns import at
 from pgfleet.provision.plan import Plan, plan_apply
 from pgfleet.provision.provider import Endpoint
 
-PATIENCE_S = 10.0
+PATIENCE_S = 5.0
 PAUSE_S = 0.05
 
 

@@ -71,9 +71,11 @@ async def environment_of(wanted: Wanted, *, follow: bool = False) -> dict[str, s
     """The variables of an application, passwords included. Raises ProvisionError when the fleet is not there."""
     if follow and not wanted.fleet_file:
         raise ProvisionError("there is no fleet file", 'Write register = "replicas.toml" into [fleet].')
+    dsn, path = wanted.dsn(), wanted.fleet_file if follow else ""
     endpoints = await wanted.provider.endpoints()
-    path = wanted.fleet_file if follow else ""
-    return environment(wanted.dsn(), wanted.declaration.replicas, endpoints, path)
+    if not endpoints[1:]:
+        raise ProvisionError("no replica is ready", "`pgfleet provision apply` makes them")
+    return environment(dsn, wanted.declaration.replicas, endpoints, path)
 
 
 async def hidden_environment(wanted: Wanted) -> dict[str, str]:
