@@ -13,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: check lint types unit docs servers test sim demo format constraints clean help
+.PHONY: check lint types unit properties docs servers test sim demo format constraints clean help
 
 check: lint types unit ## lint, types, unit tests (the default)
 
@@ -26,7 +26,7 @@ types: $(VENV)/.dev ## mypy --strict
 	$(BIN)/mypy $(wildcard src tests bench)
 
 unit: $(VENV)/.dev ## values in, values out: no socket, no sleep
-	$(BIN)/pytest -q -n 2 tests/unit
+	$(BIN)/pytest -q -n 2 -p no:schemathesis --hypothesis-profile quick tests/unit
 
 docs: $(VENV)/.dev ## build the pages into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
@@ -34,7 +34,10 @@ docs: $(VENV)/.dev ## build the pages into site/
 servers: ## what the tests start: PostgreSQL with TLS, etcd, Patroni, PgBouncer, dnsmasq (Debian, as root: installs it)
 	scripts/install-test-servers
 
-test: check docs servers ## all that CI runs
+properties: $(VENV)/.dev ## the properties among the unit tests, with all their examples
+	$(BIN)/pytest -q -n 2 -m hypothesis tests/unit
+
+test: check properties docs servers ## all that CI runs
 	$(BIN)/pytest tests --ignore=tests/unit $(WORKERS)
 
 sim: $(VENV)/.dev ## histories of a simulated cluster: make sim SEEDS=100000
