@@ -6,14 +6,14 @@ PYTHON ?= python3
 # they compute, so there are more of them than cores. The order is that of tests/conftest.py: the longest modules first.
 WORKERS ?= -n 3 --dist loadscope --no-loadscope-reorder
 
-# Histories that `make sim` lives.
+# Histories that `make sim` lives. `make test` lives 2,000, on what the suites leave of the cores.
 SEEDS ?= 10000
 
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: check lint types unit properties docs servers test sim demo format constraints clean help
+.PHONY: check lint types unit properties docs servers test suites histories sim demo format constraints clean help
 
 check: lint types unit ## lint, types, unit tests (the default)
 
@@ -38,7 +38,13 @@ properties: $(VENV)/.dev ## the properties among the unit tests, with all their 
 	$(BIN)/pytest -q -n 2 -m hypothesis tests/unit
 
 test: check properties docs servers ## all that CI runs
+	$(MAKE) --no-print-directory --jobs 2 suites histories
+
+suites: $(VENV)/.dev
 	$(BIN)/pytest tests --ignore=tests/unit $(WORKERS)
+
+histories: $(VENV)/.dev
+	nice -n 19 $(BIN)/python -m tests.sim 2000
 
 sim: $(VENV)/.dev ## histories of a simulated cluster: make sim SEEDS=100000
 	$(BIN)/python -m tests.sim $(SEEDS)
