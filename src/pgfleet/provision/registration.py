@@ -131,8 +131,14 @@ class Registered:
 
     def _existing(self, node: NodeSettings, endpoint: Endpoint | None) -> Existing:
         attributes = {"weight": str(node.weight), "zone": node.zone or ""}
-        is_there = endpoint is not None and node.dsn.reveal() == at(self._dsn(), endpoint).reveal()
-        return Existing(Resource(KIND, node.name, attributes), is_ready=is_there)
+        return Existing(Resource(KIND, node.name, attributes), is_ready=self._leads_to(node, endpoint))
+
+    def _leads_to(self, node: NodeSettings, endpoint: Endpoint | None) -> bool:
+        """Without a connection string nobody can tell, and there is a problem already."""
+        try:
+            return endpoint is not None and node.dsn.reveal() == at(self._dsn(), endpoint).reveal()
+        except PgfleetError:
+            return False
 
     def _step(self, change: Change, needs: frozenset[Key]) -> Step:
         name = change.resource.name
