@@ -18,9 +18,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from pgfleet import AsyncReplicaRouter
+from pgfleet.cli import provision_fleet
 from pgfleet.cli.app import app
 from pgfleet.local import LocalFleet
-from pgfleet.settings import Settings
+from pgfleet.settings import Dsn, Settings
 from pgfleet.settings.fleet_file import read_fleet_file
 from pgfleet.testing.waiting import eventually_async
 from tests.cli.command import COMMAND, environment, pgfleet, row
@@ -208,7 +209,7 @@ def test_running_readers_take_a_new_replica_in_and_leave_an_old_one_without_an_e
             try:
                 done = await asyncio.to_thread(pgfleet, "provision", "apply", "--yes", "--file", file)
                 assert done.returncode == 0, done.stderr
-                assert "connections are still open" not in done.stderr
+                assert "still open" not in done.stderr
                 await eventually_async(lambda: _is_healthy(router, "replica-9"))
                 assert [node.name for node in router.topology.nodes] == ["primary", "replica-1", "replica-9"]
             finally:
@@ -220,6 +221,24 @@ def test_running_readers_take_a_new_replica_in_and_leave_an_old_one_without_an_e
 
 async def _is_healthy(router: AsyncReplicaRouter[Any], name: str) -> bool:
     return router.is_healthy(name)
+
+
+def test_a_reader_that_stays_is_waited_for_and_then_told_of(
+    running: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(provision_fleet, "FOLLOWED_S", 0.0)
+    monkeypatch.setattr(provision_fleet, "LEAVE_TIMEOUT_S", 1.0)
+    fleet = LocalFleet.attach(running / "postgresql")
+    primary, replica = (Dsn.parse(fleet.dsn(name, plain=True)) for name in ("primary", "replica-1"))
+
+    def lines() -> list[str]:
+        lines: list[str] = []
+        asyncio.run(provision_fleet.until_readers_left(primary, "replica-1", replica, lines.append))
+        return lines
+
+    with psycopg.connect(replica.reveal()):
+        assert lines() == ["1 of its connections are still open: they are cut"]
+    assert lines() == []
 
 
 def test_destroy_leaves_the_primary_and_nothing_else_of_the_file(place: Path) -> None:

@@ -108,7 +108,7 @@ async def until_readers_left(primary: Dsn, name: str, replica: Dsn, tell: Tell) 
             if readers == 0 and monotonic() > edited_s + FOLLOWED_S:
                 return
             await asyncio.sleep(PAUSE_S)
-    tell(f"{readers} connections are still open: they are cut")
+    tell(f"{readers} of its connections are still open: they are cut")
 
 
 async def _readers(router: Any, name: str) -> int:

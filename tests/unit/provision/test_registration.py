@@ -39,7 +39,9 @@ def registered(
     world: World, path: Path, *replicas: WantedReplica, left: list[str] | None = None
 ) -> Registered:
     async def drained(name: str, dsn: Dsn, tell: Tell) -> None:
-        assert ("replica", name) in world.there, "its readers leave before it goes"
+        for _ in range(4 * PIECES):
+            await asyncio.sleep(0)
+        assert world.there[("replica", name)].is_ready, "its readers leave before it goes"
         assert name not in names(path)
         world.piece()
         (left if left is not None else []).append(f"{name} at {dsn.display}")
