@@ -297,7 +297,35 @@ def test_without_a_fleet_there_is_no_environment(tmp_path: Path) -> None:
     assert "there is no fleet in" in provision(tmp_path, "env", code=2).stderr
 
 
-def test_a_wrong_value_of_the_provider_s_own_is_told(tmp_path: Path) -> None:
-    (tmp_path / "fleet.toml").write_text(FILE.replace('"postgresql"', "7") + '[[replica]]\nname = "a"\n')
-    assert "[provider] directory: is not a text" in provision(tmp_path, "plan", code=2).stderr
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('"postgresql"', "7", "[provider] directory: is not a text"),
+        ('"postgresql"', '"postgresql"\nsettings = 7', "[provider] settings: is no table of values"),
+        (
+            '"postgresql"',
+            '"postgresql"\nsettings = { port = 7 }',
+            "[provider] settings: the fleet sets port itself",
+        ),
+    ],
+)
+def test_a_wrong_value_of_the_provider_s_own_is_told(tmp_path: Path, old: str, new: str, told: str) -> None:
+    (tmp_path / "fleet.toml").write_text(FILE.replace(old, new) + '[[replica]]\nname = "a"\n')
+    assert told in provision(tmp_path, "plan", code=2).stderr
     assert not (tmp_path / "postgresql").exists()
+
+
+def test_a_step_that_fails_is_named_with_its_cause_and_what_to_do(place: Path) -> None:
+    LocalFleet.remove(place / "postgresql")
+    declare(place, "replica-1")
+    whole = (place / "fleet.toml").read_text()
+    (place / "fleet.toml").write_text(
+        whole.replace('"postgresql"', '"postgresql"\nsettings = { work_mem = "lots" }')
+    )
+    failed = provision(place, "apply", code=2).stderr
+    assert f"error: create the primary in {place}/postgresql: primary did not start" in failed
+    assert 'invalid value for parameter "work_mem"' in failed
+    assert "`pgfleet provision apply` then goes on from here." in failed
+    assert "create replica-1" not in failed, "it needs the primary"
+    (place / "fleet.toml").write_text(whole)
+    provision(place, "apply")
