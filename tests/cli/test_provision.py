@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
+import pty
 import shlex
 import signal
 import subprocess
 import tempfile
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -223,6 +226,40 @@ async def _is_healthy(router: AsyncReplicaRouter[Any], name: str) -> bool:
     return router.is_healthy(name)
 
 
+@pytest.mark.parametrize(("answer", "code", "left"), [("n\n", 1, 1), ("\x03", 1, 1), ("y\n", 0, 0)])
+def test_a_person_is_asked_and_answers(place: Path, answer: str, code: int, left: int) -> None:
+    declare(place, "replica-1")
+    provision(place, "apply", "--yes")
+    primary, terminal = pty.openpty()
+    try:
+        process = subprocess.Popen(
+            [*COMMAND, "provision", "destroy", "--file", str(place / "fleet.toml")],
+            env=environment(),
+            stdin=terminal,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=_take_terminal,
+        )
+        assert process.stderr
+        read = ""
+        while "Remove these?" not in read:
+            read += process.stderr.read(1)
+        os.write(primary, answer.encode())
+        _, told = process.communicate(timeout=60)
+    finally:
+        os.close(primary)
+        os.close(terminal)
+    assert (process.returncode, "Traceback" in told) == (code, False)
+    assert len(LocalFleet.attach(place / "postgresql").names) == 1 + left
+
+
+def _take_terminal() -> None:
+    """Ctrl-C on it then reaches the process."""
+    os.setsid()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
 def test_a_reader_that_stays_is_waited_for_and_then_told_of(
     running: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -286,6 +323,13 @@ def test_everything_wrong_is_told_at_once_and_nothing_is_done(tmp_path: Path) ->
         assert "[provider] kind: 'locl' is no provider; write local?" in told
         assert "[[replica]] 2 name: 'a' is the name of [[replica]] 1 too" in told
     assert os.listdir(tmp_path) == ["fleet.toml"]
+
+
+def test_the_fleet_file_is_another_file(tmp_path: Path) -> None:
+    file = tmp_path / "fleet.toml"
+    file.write_text(FILE.replace('register = "replicas.toml"', "") + '[[replica]]\nname = "a"\n')
+    done = pgfleet("provision", "plan", "--file", str(file), environ={"PGFLEET_FLEET_FILE": str(file)})
+    assert (done.returncode, "PGFLEET_FLEET_FILE: is" in done.stderr) == (2, True)
 
 
 def test_without_a_file_the_hint_is_how_to_name_one(tmp_path: Path) -> None:

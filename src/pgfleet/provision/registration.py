@@ -30,16 +30,9 @@ Drained = Callable[[str, Dsn, Tell], Awaitable[None]]
 
 
 def fleet_file(declaration: Declaration, environ: Mapping[str, str]) -> str:
-    """Where the replicas are written; empty: nowhere."""
-    return (
-        declaration.register or os.path.realpath(environ[FLEET_FILE])
-        if _has_one(declaration, environ)
-        else ""
-    )
-
-
-def _has_one(declaration: Declaration, environ: Mapping[str, str]) -> bool:
-    return bool(declaration.register or environ.get(FLEET_FILE, "").strip())
+    """Where the replicas are written; empty: nowhere. Behind a link it is the file itself."""
+    path = declaration.register or environ.get(FLEET_FILE, "").strip()
+    return os.path.realpath(path) if path else ""
 
 
 class Registered:
