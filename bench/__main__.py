@@ -20,6 +20,7 @@ BENCHMARKS = {
         "bench.consistency",
     ),
     "local": ("a primary and three replicas from nothing", "bench.local"),
+    "verify": ("the same by the command line, and the go-live checklist over it", "bench.verify"),
 }
 
 

@@ -140,18 +140,22 @@ def _settings() -> Settings:
 def _show(report: Report, path: Path | None, as_json: bool) -> None:
     from pgfleet.cli.verify_view import print_report, record
 
-    if path is not None:
-        from pgfleet.verify.markdown import markdown
-
-        try:
-            path.write_text(markdown(report), encoding="utf-8")
-        except OSError as error:
-            raise PgfleetError(
-                f"{path} cannot be written: {error.strerror}", "Give another --markdown."
-            ) from None
     if as_json:
         from pgfleet.cli.output import print_json
 
         print_json(record(report))
     else:
         print_report(report)
+    if path is not None:
+        _write(report, path)
+
+
+def _write(report: Report, path: Path) -> None:
+    from pgfleet.verify.markdown import markdown
+
+    try:
+        path.write_text(markdown(report), encoding="utf-8")
+    except OSError as error:
+        raise PgfleetError(
+            f"{path} cannot be written: {error.strerror}", "Give another --markdown."
+        ) from None
