@@ -73,7 +73,7 @@ class Run:
         self._items |= {item.key: item for item in items}
 
     def _skip_all(self) -> None:
-        why, how = "the environment is wrong, so there is no fleet to look at", "Mend the environment first."
+        why, how = "no fleet to look at", "Mend the environment first."
         self._put(*(skipped(key, why, how) for key in TITLES if key not in self._items))
 
     def _listening(self, settings: Settings) -> Settings:

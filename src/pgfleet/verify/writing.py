@@ -15,7 +15,7 @@ WRITE_SQL = "select txid_current(), pg_catalog.pg_logical_emit_message(true, 'pg
 READ_SQL = "select txid_visible_in_snapshot({}, txid_current_snapshot()), pg_is_in_recovery()"
 """Whether that transaction is visible here: the server's own word, not the router's."""
 ORG = "pgfleet verify"
-PACE_S = 0.05
+PACE_S = 0.1
 TIMEOUT_S = 2.0
 MOST_ERRORS = 3
 
