@@ -121,7 +121,7 @@ def test_a_drained_replica_is_an_imbalance(fleet: LocalFleet, tmp_path: Path) ->
     (tmp_path / "fleet.toml").write_text(f'[[replica]]\nname = "reports"\ndsn = "{dsn}"\ndrain = true\n')
     report = look(environ | {"PGFLEET_FLEET_FILE": str(tmp_path / "fleet.toml")})
     told = failed(report)
-    assert set(told) == {"pools", "distribution"}
+    assert set(told) == {"distribution"}
     assert told["distribution"].startswith("replica-1 answered 100.0% of the replicas' reads")
     assert [endpoint.name for endpoint in report.endpoints] == ["primary", "replica-1", "reports"]
 

@@ -23,12 +23,12 @@ SHORTEST_S = 1.5
 def verify(
     seconds: Annotated[
         float,
-        typer.Option(min=SHORTEST_S, max=86_400.0, help="How long lag and reads are looked at."),
+        typer.Option(min=SHORTEST_S, max=600.0, help="How long lag and reads are looked at."),
     ] = SHORTEST_S,
     replicas: Annotated[
         int | None, typer.Option(min=1, help="How many there must be.", show_default="those configured")
     ] = None,
-    rate: Annotated[float, typer.Option(min=50.0, max=10_000.0, help="Reads a second.")] = 300.0,
+    rate: Annotated[float, typer.Option(min=50.0, max=1000.0, help="Reads a second.")] = 300.0,
     callers: Annotated[int, typer.Option(min=1, max=200, help="How many callers read.")] = 8,
     read_only: Annotated[
         bool, typer.Option("--read-only", help="Write nothing, not even an empty message into the log.")

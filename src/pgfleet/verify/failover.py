@@ -59,6 +59,8 @@ async def fail_over(router: Router, breaker: Breaker, within_s: float) -> Failov
     """Stop one replica under load, see who went, start it, and wait until it answers again."""
     watch = Watch(router, breaker, within_s)
     course = _Course()
+    if not watch.before:
+        return FailoverFigures((), within_s, trouble="no replica takes reads, so none can be missed")
     async with watch.load.running(CALLERS, PER_S):
         try:
             await _play(watch, course)

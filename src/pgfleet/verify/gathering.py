@@ -29,7 +29,7 @@ from pgfleet.verify.judgements.shapes import (
     REPLICATION,
 )
 from pgfleet.verify.load import Load, Router
-from pgfleet.verify.looking import count_standbys, look_at_replicas, look_at_servers, sample_lags
+from pgfleet.verify.looking import count_standbys, leases, look_at_replicas, look_at_servers, sample_lags
 from pgfleet.verify.options import Options
 from pgfleet.verify.writing import write_and_read
 
@@ -63,10 +63,16 @@ async def gather(
         lags, writes = await asyncio.gather(
             sample_lags(router, options.seconds), _writes(router, options.read_only, options.seconds)
         )
-        pools = await site.get(POOLS) if isinstance(site, Site) else None
+        pools = await _ask_pools(router, site) if isinstance(site, Site) else None
     replicas = await look_at_replicas(router, known)
     servers = await look_at_servers(router, known, settings.pooler != "none")
     return Seen(replicas, await count_standbys(router), lags, load.reads, writes, servers, pools)
+
+
+async def _ask_pools(router: Router, site: Site) -> Answer:
+    """The pool statistics, while a lease is open on every node that answers."""
+    async with leases(router):
+        return await site.get(POOLS)
 
 
 async def _writes(router: Router, read_only: bool, seconds: float) -> WriteFigures | None:
@@ -100,16 +106,13 @@ def endpoints_of(
 ) -> tuple[Endpoint, ...]:
     """The nodes as the runbook should have them."""
     versions = {server.name: server.version for server in servers}
-    topology = router.topology
+    names = [node.name for node in router.topology.nodes]
+    primary = router.topology.primary_name or names[0]
     return tuple(
-        Endpoint(
-            name,
-            "primary" if name == topology.primary_name else "replica",
-            node.dsn.display,
-            node.zone,
-            None if name == topology.primary_name else node.weight,
-            versions.get(name),
-        )
-        for name in (node.name for node in topology.nodes)
-        if (node := known.get(name))
+        _endpoint(known[name], name == primary, versions.get(name)) for name in names if name in known
     )
+
+
+def _endpoint(node: NodeSettings, is_primary: bool, version: str | None) -> Endpoint:
+    role, weight = ("primary", None) if is_primary else ("replica", node.weight)
+    return Endpoint(node.name, role, node.dsn.display, node.zone, weight, version)

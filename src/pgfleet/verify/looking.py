@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from ipaddress import ip_address
 from time import monotonic
 from typing import Any
@@ -12,6 +13,7 @@ from pgfleet.core.explain import NodeExplanation
 from pgfleet.core.node import Reason
 from pgfleet.core.plan import lag_s
 from pgfleet.core.topology import NodeState, Topology
+from pgfleet.pool import Pooled
 from pgfleet.settings import NodeSettings
 from pgfleet.verify.figures import LagFigures, NodeFigures, ReplicaFigures
 from pgfleet.verify.load import Router
@@ -48,15 +50,31 @@ async def ask(router: Router, name: str, sql: str) -> list[Any] | None:
         return None
 
 
+@asynccontextmanager
+async def leases(router: Router) -> AsyncIterator[None]:
+    """A connection lent from the pool of every node that answers, until the block ends."""
+    names = [node.name for node in router.topology.nodes if node.observation and not node.trouble]
+    lent = [pooled for pooled in await asyncio.gather(*(_lend(router, name) for name in names)) if pooled]
+    try:
+        yield
+    finally:
+        for pooled in lent:
+            await router.engine.give_back(pooled)
+
+
+async def _lend(router: Router, name: str) -> Pooled[Any] | None:
+    board = router.engine.board
+    try:
+        return await board.nodes[name].reads.acquire(board.now_s() + ASK_TIMEOUT_S)
+    except Exception:  # it died meanwhile: the statistics will show no connection
+        return None
+
+
 async def look_at_replicas(router: Router, known: Mapping[str, NodeSettings]) -> list[ReplicaFigures]:
     """Each configured replica, as its last probe and its own receiver tell."""
     told = {node.name: node for node in router.explain().nodes}
-    topology = router.topology
-    return [
-        await _replica(router, node, told[node.name], known)
-        for node in topology.replicas
-        if node.name in told
-    ]
+    replicas = [node for node in router.topology.replicas if node.name in told]
+    return list(await asyncio.gather(*(_replica(router, node, told[node.name], known) for node in replicas)))
 
 
 async def _replica(

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from time import monotonic
 
 from pgfleet.errors import DriverMissing
+from pgfleet.local import LocalFleet
 from pgfleet.settings import NodeSettings, Settings
 from pgfleet.verify.asking import Site
 from pgfleet.verify.breaking import CommandBreaker, LocalBreaker, local_replicas
@@ -94,7 +95,7 @@ class Run:
                 await asyncio.gather(
                     self._window(router, settings, site), self._alerts(), self._fallback(router, settings)
                 )
-            await self._drill(router, settings)
+            await self._drill(router)
 
     # what is looked at while reads are under way
 
@@ -156,26 +157,30 @@ class Run:
 
     # what is broken, with consent
 
-    async def _drill(self, router: Router, settings: Settings) -> None:
+    async def _drill(self, router: Router) -> None:
         options = self._options
         local = local_replicas(self._known.values(), options.directory) if options.drill else None
         if options.commands:
             self._world.tell("a replica is stopped by the command of --allow-kill, under load")
-            commands = CommandBreaker(options.commands.stop, options.commands.start, options.within_s)
-            self._put(failover_item(await fail_over(router, commands, options.within_s)))
-        elif local is None or not local[1]:
-            self._put(_no_drill(options.drill))
+            breaker = CommandBreaker(options.commands.stop, options.commands.start, options.within_s)
+            self._put(failover_item(await fail_over(router, breaker, options.within_s)))
+        elif local:
+            await self._drill_local(router, *local)
         else:
-            fleet, names = local
-            victim = next(iter(names))
-            self._world.tell(f"{victim} is killed, under load")
-            await self._fail_over(router, LocalBreaker(fleet, (names[victim],)))
-            self._world.tell(f"{', '.join(names)} are killed, under load")
-            every = LocalBreaker(fleet, tuple(names.values()))
-            self._put(fallback_item(await stop_all(router, every, tuple(names), options.within_s)))
+            self._put(_no_drill(options.drill))
 
-    async def _fail_over(self, router: Router, breaker: LocalBreaker) -> None:
-        self._put(failover_item(await fail_over(router, breaker, self._options.within_s)))
+    async def _drill_local(self, router: Router, fleet: LocalFleet, names: Mapping[str, str]) -> None:
+        """Only what takes reads now is stopped: what is down already is not ours to start."""
+        within_s = self._options.within_s
+        taking = {name: names[name] for name in router.explain().candidates if name in names}
+        victim = dict(list(taking.items())[:1])
+        self._world.tell(f"{', '.join(victim) or 'nobody'} is killed, under load")
+        breaker = LocalBreaker(fleet, tuple(victim.values()))
+        self._put(failover_item(await fail_over(router, breaker, within_s)))
+        if taking:
+            self._world.tell(f"{', '.join(taking)} are killed, under load")
+            every = LocalBreaker(fleet, tuple(taking.values()))
+            self._put(fallback_item(await stop_all(router, every, tuple(taking), within_s)))
 
 
 def _no_drill(wanted: bool) -> Item:

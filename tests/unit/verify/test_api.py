@@ -193,3 +193,10 @@ def test_a_site_is_shown_without_who_asks() -> None:
 )
 def test_an_answer_that_is_no_json(answer: Answer, told: str) -> None:
     assert answer.complaint == told
+
+
+def test_a_lease_of_our_own_that_is_not_shown() -> None:
+    idle = BODIES[POOLS]["primary"] | {"active_connections": 0}
+    item = pools_item(api(is_own=True, pool={"primary": idle}), ["replica-1"], NODES)
+    assert item.evidence[0] == "primary: the statistics do not show the lease that was open"
+    assert pools_item(api(pool={"primary": idle}), ["replica-1"], NODES).outcome is Outcome.PASSED

@@ -48,7 +48,9 @@ def pools_item(api: ApiFigures, replicas: Sequence[str], nodes: Sequence[NodeFig
     """There are connections to every node, and less than 70 % of what there may be is in use, also on the servers."""
     problems = [*_refusals(api, POOLS)]
     stats = {} if problems else _by_node(_body(api, POOLS))
-    problems += _pool_problems(stats, replicas) if not problems else ()
+    problems += (
+        [] if problems else [*_pool_problems(stats, replicas), *(_unseen(stats) if api.is_own else ())]
+    )
     problems += [
         f"{node.name}: {_share(used, most)} of the server's connections are in use"
         for node in nodes
@@ -75,6 +77,13 @@ def _pool_problems(stats: dict[str, Any], replicas: Sequence[str]) -> Iterator[s
         most = pool.get("max_connections")
         if most and pool["active_connections"] / most >= UTILISATION:
             yield f"{name}: {_share(pool['active_connections'], most)} of its connections are in use"
+
+
+def _unseen(stats: dict[str, Any]) -> Iterator[str]:
+    """Our own pools had a lease open on every node when they were asked for."""
+    for name, pool in stats.items():
+        if pool["total_connections"] and not pool["active_connections"]:
+            yield f"{name}: the statistics do not show the lease that was open"
 
 
 def _by_node(stats: Any) -> dict[str, Any]:
