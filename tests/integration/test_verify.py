@@ -23,6 +23,7 @@ from pgfleet.verify.figures import FailoverFigures
 from pgfleet.verify.items import Item, Outcome
 from pgfleet.verify.judgements.reads import failover_item
 from tests.conftest import INSTALLATIONS
+from tests.rotating import rotating
 from tests.verifying import failed, item, look
 
 
@@ -136,6 +137,21 @@ def test_weights_are_respected_and_a_third_replica_is_missed(fleet: LocalFleet) 
     }
     reads = item(report, "distribution").figures["by_replica"]
     assert 2.5 < reads["replica-1"] / reads["replica-2"] < 3.5
+
+
+def test_two_replicas_behind_one_address(fleet: LocalFleet) -> None:
+    environ = fleet.environ()
+    second = environ.pop("READ_REPLICA_2_CONNECTION_STRING")
+    first = environ["READ_REPLICA_1_CONNECTION_STRING"]
+    with rotating(*(int(dsn.rpartition(":")[2].partition("/")[0]) for dsn in (first, second))) as proxy:
+        address = {
+            "READ_REPLICA_1_CONNECTION_STRING": proxy.dsn(first),
+            "READ_REPLICA_1_SHARED_ENDPOINT": "true",
+        }
+        report = look(environ | address)
+    assert failed(report) == {}
+    assert set(item(report, "distribution").figures["by_replica"]) == {"replica-1"}
+    assert "of replica-1: of the server that answered the probes" in item(report, "lag").evidence
 
 
 def test_the_primary_alone(fleet: LocalFleet) -> None:

@@ -39,6 +39,8 @@ class LagFigures:
     """None: it was never measured."""
     gap: str | None = None
     """Why it could not be measured, once it should have been."""
+    is_shared: bool = False
+    """It is that of whichever server behind the address answered the probes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,14 +109,13 @@ async def count_standbys(router: Router) -> int | None:
 class _Lag:
     """What was seen of one replica so far."""
 
-    def __init__(self) -> None:
-        self.samples, self.max_s, self.gap = 0, None, None
-
-    samples: int
-    max_s: float | None
-    gap: str | None
+    samples: int = 0
+    max_s: float | None = None
+    gap: str | None = None
+    is_shared: bool = False
 
     def look(self, topology: Topology, node: NodeState) -> None:
+        self.is_shared = node.is_shared
         measured = None if node.trouble else lag_s(topology, node)
         if measured is not None:
             self.samples += 1
@@ -128,18 +127,21 @@ class _Lag:
 
 
 async def sample_lags(router: Router, seconds: float) -> list[LagFigures]:
-    """The lag of each replica, at fresh looks for so long. A shared endpoint has none: its servers differ."""
+    """The lag of each replica, at fresh looks for so long."""
     found: dict[str, _Lag] = {}
     end_s = monotonic() + seconds
     while True:
         await router.engine.refresh(0.0)
         topology = router.topology
         for node in topology.replicas:
-            if not node.is_shared:
-                found.setdefault(node.name, _Lag()).look(topology, node)
+            found.setdefault(node.name, _Lag()).look(topology, node)
         if monotonic() >= end_s:
-            return [LagFigures(name, lag.samples, lag.max_s, lag.gap) for name, lag in found.items()]
+            return [_figures(name, lag) for name, lag in found.items()]
         await asyncio.sleep(LOOK_EVERY_S)
+
+
+def _figures(name: str, lag: _Lag) -> LagFigures:
+    return LagFigures(name, lag.samples, lag.max_s, lag.gap, lag.is_shared)
 
 
 async def look_at_servers(

@@ -90,6 +90,11 @@ def test_a_lag_that_was_not_measured_is_never_0() -> None:
     assert lag_item([], 1.5, writes=True).outcome is Outcome.FAILED
 
 
+def test_the_lag_of_a_shared_endpoint_is_that_of_one_of_its_servers() -> None:
+    item = lag_item([LagFigures("readers", 15, 0.1, is_shared=True)], 1.5, writes=True)
+    assert item.evidence[-1] == "of readers: of the server that answered the probes"
+
+
 def told(reason: str | None) -> NodeExplanation:
     return NodeExplanation("r", Role.REPLICA, reason is None, reason, None, None, None)
 

@@ -51,6 +51,8 @@ def lag_item(lags: Sequence[LagFigures], seconds: float, writes: bool) -> Item:
     evidence = [f"at most {', '.join(f'{lag.name} {_shown(lag.max_s)}' for lag in well)}"] if well else []
     samples = max((lag.samples for lag in lags), default=0)
     evidence.append(f"{samples} looks in {seconds:g} s" + ("" if writes else "; nothing was written by us"))
+    shared = [lag.name for lag in lags if lag.is_shared]
+    evidence += [f"of {', '.join(shared)}: of the server that answered the probes"] if shared else []
     figures = {
         "limit_s": MAX_LAG_S,
         "sampled_s": seconds,
