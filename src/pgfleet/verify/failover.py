@@ -12,9 +12,9 @@ from pgfleet.verify.breaking import Breaker
 from pgfleet.verify.figures import FailoverFigures, FallbackFigures
 from pgfleet.verify.load import Load, Router
 
-CALLERS, PER_S = 4, 100.0
+CALLERS, PER_S = 4, 200.0
 PAUSE_S = 0.01
-HOLD_S = 0.5
+HOLD_S = 0.3
 """How long reads go on without the node, once it is out of the rotation."""
 
 
