@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,27 @@ def test_ctrl_c_in_the_drill_leaves_no_replica_stopped(fleet: LocalFleet) -> Non
     assert not is_killed()
 
 
+def test_ctrl_c_does_not_disturb_what_undoes_a_kill(fleet: LocalFleet, tmp_path: Path) -> None:
+    struck, begun, go_on, undone = (tmp_path / name for name in ("struck", "begun", "go-on", "undone"))
+    stop, undo = (
+        f"touch {struck}",
+        f"touch {begun}; until [ -e {go_on} ]; do sleep 0.02; done; touch {undone}",
+    )
+    with start("verify", "--allow-kill", stop, "--undo", undo, environ=fleet.environ()) as process:
+        try:
+            assert eventually(struck.exists)
+            process.send_signal(signal.SIGINT)
+            assert eventually(begun.exists)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                process.send_signal(number)
+            go_on.touch()
+            process.communicate(timeout=TIMEOUT_S)
+        finally:
+            process.kill()
+    assert process.returncode == 130
+    assert undone.exists()
+
+
 def test_a_wrong_environment_is_an_item_and_the_others_wait(fleet: LocalFleet) -> None:
     done = pgfleet("verify", "--json", environ=fleet.environ() | {"DB_MAX_CONNECTIONS": "many"})
     assert (done.returncode, done.stderr) == (1, "")
@@ -118,6 +140,16 @@ async def as_somebody_else(url: str) -> Item:
     site = Site(url, Secret("wr0ng" * 4))
     answers = {path: await site.get(path) for path in (HEALTH, LAG)}
     return health_item(ApiFigures(url, False, answers, 401), 2)
+
+
+def test_a_service_that_never_answers_is_asked_once(fleet: LocalFleet) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        done = pgfleet("verify", "--json", "--url", url, environ=fleet.environ())
+    assert done.returncode == 1
+    failed = {key for key, item in items(done.stdout).items() if item["outcome"] == "failed"}
+    assert failed == {"health", "pools", "endpoints"}
+    assert items(done.stdout)["health"]["evidence"][0] == f"{HEALTH}: no answer: timed out"
 
 
 @pytest.mark.parametrize(

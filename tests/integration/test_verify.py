@@ -18,7 +18,7 @@ from pgfleet.local import LocalFleet, ServerState
 from pgfleet.settings import Settings
 from pgfleet.testing import eventually
 from pgfleet.verify.breaking import CommandBreaker, local_replicas
-from pgfleet.verify.failover import fail_over
+from pgfleet.verify.failover import Watch, fail_over
 from pgfleet.verify.figures import FailoverFigures
 from pgfleet.verify.items import Item, Outcome
 from pgfleet.verify.judgements.reads import failover_item
@@ -194,7 +194,7 @@ def fail(fleet: LocalFleet, stop: str, start: str, within_s: float) -> Item:
 
     async def run() -> FailoverFigures:
         async with router_of(Settings.from_env(fleet.environ())) as router:
-            return await fail_over(router, CommandBreaker(stop, start, within_s), within_s)
+            return await fail_over(Watch(router, CommandBreaker(stop, start, within_s), within_s))
 
     return failover_item(asyncio.run(run()))
 

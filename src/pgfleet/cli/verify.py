@@ -118,7 +118,7 @@ def _needed(variable: str | None) -> Secret | None:
 
 
 def _run(options: Options) -> Report:
-    from pgfleet.cli.endings import ending_as_ctrl_c
+    from pgfleet.cli.endings import ending_as_ctrl_c, undisturbed
     from pgfleet.cli.environment import router_of, show_warnings
     from pgfleet.cli.verify_api import serving
     from pgfleet.cli.verify_view import progress
@@ -126,7 +126,7 @@ def _run(options: Options) -> Report:
 
     show_warnings()
     with ending_as_ctrl_c(), progress() as tell:
-        world = World(os.environ, _settings, router_of, serving, tell)
+        world = World(os.environ, _settings, router_of, serving, tell, undisturbed)
         return asyncio.run(verify(world, options))
 
 

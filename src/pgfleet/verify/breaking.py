@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -65,6 +67,7 @@ class CommandBreaker:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C in a terminal is for us alone: what starts a replica goes on
         )
         try:
             said, _ = await asyncio.wait_for(process.communicate(), self._within_s)
@@ -73,7 +76,7 @@ class CommandBreaker:
         finally:
             if process.returncode is None:
                 with suppress(ProcessLookupError):
-                    process.kill()
+                    os.killpg(process.pid, signal.SIGKILL)
                 await process.wait()
         if process.returncode:
             lines = said.decode(errors="replace").strip().splitlines() or ["it said nothing"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from time import monotonic
 
 from pgfleet.errors import PgfleetError
@@ -12,6 +12,7 @@ from pgfleet.verify.breaking import Breaker
 from pgfleet.verify.figures import FailoverFigures, FallbackFigures
 from pgfleet.verify.load import Load, Router
 
+Undisturbed = Callable[[], AbstractContextManager[None]]
 CALLERS, PER_S = 4, 200.0
 PAUSE_S = 0.01
 HOLD_S = 0.3
@@ -21,10 +22,13 @@ HOLD_S = 0.3
 class Watch:
     """Load on the router while something is stopped and started."""
 
-    def __init__(self, router: Router, breaker: Breaker, within_s: float) -> None:
+    def __init__(
+        self, router: Router, breaker: Breaker, within_s: float, undisturbed: Undisturbed = nullcontext
+    ) -> None:
         self.router = router
         self.breaker = breaker
         self.within_s = within_s
+        self._undisturbed = undisturbed
         self.load = Load(router)
         self.before = self.candidates()
         self.struck_s = self.mended_s = monotonic()
@@ -45,22 +49,27 @@ class Watch:
 
     @asynccontextmanager
     async def stopped(self) -> AsyncIterator[None]:
-        """Stop it, and start it again however the block ends. Raises PgfleetError when either cannot be done."""
+        """Stop it, and start it again however the block ends. Raises PgfleetError when either cannot be done.
+
+        What stops it comes to its end first, also when we are cancelled: else it would strike after the start.
+        """
         self.struck_s = self.mended_s = monotonic()
+        strike = asyncio.create_task(self.breaker.stop())
         try:
-            await self.breaker.stop()
+            await asyncio.shield(strike)
             yield
         finally:
-            self.mended_s = monotonic()
-            await self.breaker.start()
+            with self._undisturbed():
+                await asyncio.wait([strike])
+                self.mended_s = monotonic()
+                await self.breaker.start()
 
 
-async def fail_over(router: Router, breaker: Breaker, within_s: float) -> FailoverFigures:
+async def fail_over(watch: Watch) -> FailoverFigures:
     """Stop one replica under load, see who went, start it, and wait until it answers again."""
-    watch = Watch(router, breaker, within_s)
     course = _Course()
     if not watch.before:
-        return FailoverFigures((), within_s, trouble="no replica takes reads, so none can be missed")
+        return FailoverFigures((), watch.within_s, trouble="no replica takes reads, so none can be missed")
     async with watch.load.running(CALLERS, PER_S):
         try:
             await _play(watch, course)
@@ -68,7 +77,7 @@ async def fail_over(router: Router, breaker: Breaker, within_s: float) -> Failov
             course.trouble = error.message
     return FailoverFigures(
         tuple(watch.load.reads),
-        within_s,
+        watch.within_s,
         course.victim,
         course.out_s,
         course.back_s,
@@ -103,11 +112,8 @@ async def _play(watch: Watch, course: _Course) -> None:
         course.back_s = monotonic() - started_s
 
 
-async def stop_all(
-    router: Router, breaker: Breaker, stopped: tuple[str, ...], within_s: float
-) -> FallbackFigures:
+async def stop_all(watch: Watch, stopped: tuple[str, ...]) -> FallbackFigures:
     """Stop every replica under load, read, and start them."""
-    watch = Watch(router, breaker, within_s)
     trouble, away_s = "", 0.0
     async with watch.load.running(CALLERS, PER_S):
         try:
@@ -119,6 +125,6 @@ async def stop_all(
         except PgfleetError as error:
             trouble = error.message
         if not await watch.until(lambda: watch.candidates() >= watch.before):
-            trouble = trouble or f"not all replicas took reads again within {within_s:g} s"
+            trouble = trouble or f"not all replicas took reads again within {watch.within_s:g} s"
     reads = (r for r in watch.load.reads if r.error or away_s <= r.began_s < watch.mended_s)
     return FallbackFigures(tuple(reads), stopped, trouble)

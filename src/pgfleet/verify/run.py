@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from time import monotonic
@@ -13,8 +13,8 @@ from pgfleet.errors import DriverMissing
 from pgfleet.local import LocalFleet
 from pgfleet.settings import NodeSettings, Settings
 from pgfleet.verify.asking import Site
-from pgfleet.verify.breaking import CommandBreaker, LocalBreaker, local_replicas
-from pgfleet.verify.failover import fail_over, stop_all
+from pgfleet.verify.breaking import Breaker, CommandBreaker, LocalBreaker, local_replicas
+from pgfleet.verify.failover import Undisturbed, Watch, fail_over, stop_all
 from pgfleet.verify.fallback import fall_back
 from pgfleet.verify.figures import ApiFigures
 from pgfleet.verify.gathering import Seen, ask_api, endpoints_of, gather
@@ -42,6 +42,8 @@ class World:
     router_of: Callable[[Settings], Router]
     serve: Serve
     tell: Tell
+    undisturbed: Undisturbed = nullcontext
+    """Lets no Ctrl-C into the block."""
 
 
 class Run:
@@ -104,14 +106,14 @@ class Run:
         seen = await gather(router, settings, self._known, options, site)
         self._endpoints = endpoints_of(router, self._known, seen.servers)
         self._notices = notices(seen.servers)
-        self._judge(seen, settings)
+        self._judge(seen)
         if isinstance(site, DriverMissing):
             how = f"{site.hint}, or give --url of a service that runs."
             self._put(*(skipped(key, site.message, how) for key in ("health", "pools", "endpoints")))
         else:
             self._judge_api(await ask_api(site, router, is_own=options.site is None, before=seen.pools), seen)
 
-    def _judge(self, seen: Seen, settings: Settings) -> None:
+    def _judge(self, seen: Seen) -> None:
         options = self._options
         self._put(
             replicas_item(seen.replicas, options.replicas, seen.standbys),
@@ -162,8 +164,8 @@ class Run:
         local = local_replicas(self._known.values(), options.directory) if options.drill else None
         if options.commands:
             self._world.tell("a replica is stopped by the command of --allow-kill, under load")
-            breaker = CommandBreaker(options.commands.stop, options.commands.start, options.within_s)
-            self._put(failover_item(await fail_over(router, breaker, options.within_s)))
+            stop, start = options.commands.stop, options.commands.start
+            await self._fail_over(router, CommandBreaker(stop, start, options.within_s))
         elif local:
             await self._drill_local(router, *local)
         else:
@@ -171,16 +173,19 @@ class Run:
 
     async def _drill_local(self, router: Router, fleet: LocalFleet, names: Mapping[str, str]) -> None:
         """Only what takes reads now is stopped: what is down already is not ours to start."""
-        within_s = self._options.within_s
         taking = {name: names[name] for name in router.explain().candidates if name in names}
-        victim = dict(list(taking.items())[:1])
-        self._world.tell(f"{', '.join(victim) or 'nobody'} is killed, under load")
-        breaker = LocalBreaker(fleet, tuple(victim.values()))
-        self._put(failover_item(await fail_over(router, breaker, within_s)))
+        self._world.tell("a replica is killed, under load")
+        await self._fail_over(router, LocalBreaker(fleet, tuple(taking.values())[:1]))
         if taking:
-            self._world.tell(f"{', '.join(taking)} are killed, under load")
-            every = LocalBreaker(fleet, tuple(taking.values()))
-            self._put(fallback_item(await stop_all(router, every, tuple(taking), within_s)))
+            self._world.tell("every replica is killed, under load")
+            watch = self._watch(router, LocalBreaker(fleet, tuple(taking.values())))
+            self._put(fallback_item(await stop_all(watch, tuple(taking))))
+
+    async def _fail_over(self, router: Router, breaker: Breaker) -> None:
+        self._put(failover_item(await fail_over(self._watch(router, breaker))))
+
+    def _watch(self, router: Router, breaker: Breaker) -> Watch:
+        return Watch(router, breaker, self._options.within_s, self._world.undisturbed)
 
 
 def _no_drill(wanted: bool) -> Item:

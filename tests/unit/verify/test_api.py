@@ -146,7 +146,7 @@ PLACES = [Endpoint("primary", "primary", "db:5432/x"), Endpoint("replica-1", "re
 def test_endpoints() -> None:
     item = endpoints_item(api(), PLACES)
     assert item.outcome is Outcome.PASSED
-    assert item.evidence[0] == "1 replicas for the runbook, in the table of endpoints"
+    assert item.evidence[0] == "replicas in the table of endpoints, for the runbook: 1"
 
 
 def test_a_path_that_is_not_described() -> None:

@@ -108,7 +108,7 @@ def endpoints_item(api: ApiFigures, endpoints: Sequence[Endpoint]) -> Item:
         problems += [] if isinstance(paths, dict) else ["/openapi.json describes no paths"]
         problems += [f"/openapi.json does not describe {path}" for path in missing]
     replicas = [endpoint for endpoint in endpoints if endpoint.role == "replica"]
-    evidence = [f"{len(replicas)} replicas for the runbook, in the table of endpoints"]
+    evidence = [f"replicas in the table of endpoints, for the runbook: {len(replicas)}"]
     if isinstance(paths, dict):
         evidence.append(
             f"/openapi.json describes {len(DOCUMENTED) - len(missing)} of {len(DOCUMENTED)} paths"
