@@ -68,8 +68,11 @@ def guarded() -> Iterator[str]:
         yield address
 
 
-def test_the_rules_of_the_guide(guarded: str) -> None:
-    item = alerts(Site(f"http://admin:{PASSWORD}@{guarded}/"))
+@pytest.mark.parametrize(
+    ("user", "token"), [(f"admin:{PASSWORD}@", None), ("", Secret(f"admin:{PASSWORD}"))], ids=["url", "token"]
+)
+def test_the_rules_of_the_guide(guarded: str, user: str, token: Secret | None) -> None:
+    item = alerts(Site(f"http://{user}{guarded}/", token))
     assert item.outcome is Outcome.PASSED, item.evidence
     assert item.evidence == (f"3 of the guide's 3 alerts loaded in http://{guarded}",)
 

@@ -43,7 +43,8 @@ def verify(
         str | None, typer.Option(metavar="URL", help="Look whether the alert rules are loaded there.")
     ] = None,
     prometheus_token_env: Annotated[
-        str | None, typer.Option(metavar="VARIABLE", help="The variable that holds its bearer token.")
+        str | None,
+        typer.Option(metavar="VARIABLE", help="The variable with its bearer token or user:password."),
     ] = None,
     drill: Annotated[
         bool, typer.Option("--drill", help="Kill replicas of a local fleet under load, and start them again.")

@@ -24,7 +24,10 @@ SCHEMES = {"http": 80, "https": 443}
 
 
 class Site:
-    """A server by its URL. Its `str` is where it is, without who asks. Raises ConfigurationError for no URL of HTTP."""
+    """A server by its URL. Its `str` is where it is, without who asks. Raises ConfigurationError for no URL of HTTP.
+
+    `token`: a bearer token, or `user:password`: no bearer token holds a colon.
+    """
 
     def __init__(self, url: str, token: Secret | None = None, option: str = "--url") -> None:
         try:
@@ -60,9 +63,10 @@ class Site:
             connection.close()
 
     def _headers(self) -> dict[str, str]:
-        if self._token:
-            return {"Authorization": f"Bearer {self._token.reveal()}"}
-        return {"Authorization": _basic(self._parts)} if self._parts.username else {}
+        said = self._token.reveal() if self._token else _user(self._parts)
+        if ":" in said:
+            return {"Authorization": f"Basic {b64encode(said.encode()).decode()}"}
+        return {"Authorization": f"Bearer {said}"} if said else {}
 
     def _connection(self) -> HTTPConnection:
         if self._parts.scheme == "https":
@@ -83,6 +87,5 @@ def read_answer(status: int, body: bytes, location: str | None = None) -> Answer
         return Answer(status, complaint="answers no JSON" if status == 200 else f"answers {status}")
 
 
-def _basic(parts: SplitResult) -> str:
-    said = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
-    return f"Basic {b64encode(said.encode()).decode()}"
+def _user(parts: SplitResult) -> str:
+    return f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else ""

@@ -38,6 +38,11 @@ class Watch:
         primary = self.router.topology.primary_name
         return frozenset(self.router.explain().candidates) - {str(primary)}
 
+    def gone(self) -> frozenset[str]:
+        """The replicas that took reads before, and answer nobody now. One that is only late is not gone."""
+        silent = (node.name for node in self.router.topology.nodes if node.trouble)
+        return self.before.intersection(silent) - self.candidates()
+
     async def until(self, is_so: Callable[[], bool]) -> bool:
         """Whether it becomes so in time."""
         end_s = monotonic() + self.within_s
@@ -98,8 +103,8 @@ class _Course:
 
 async def _play(watch: Watch, course: _Course) -> None:
     async with watch.stopped():
-        if await watch.until(lambda: bool(watch.before - watch.candidates())):
-            course.victim = min(watch.before - watch.candidates())
+        if await watch.until(lambda: bool(watch.gone())):
+            course.victim = min(watch.gone())
             course.out_s = monotonic() - watch.struck_s
             await asyncio.sleep(HOLD_S)
     started_s = monotonic()

@@ -82,9 +82,8 @@ async def _writes(router: Router, read_only: bool, seconds: float) -> WriteFigur
 async def ask_api(site: Site, router: Router, *, is_own: bool, before: Answer | None) -> ApiFigures:
     """Ask every path of the contract. `before`: what it said of the pools under load, which counts."""
     paths = (*PATHS, "/liveness", "/readiness", *_of_nodes(router))
-    if (
-        before is not None and before.status is None
-    ):  # nobody is there: to ask on takes long, and tells no more
+    if before is not None and before.status is None:
+        # Nobody is there: to ask on takes long, and tells no more.
         return ApiFigures(str(site), is_own, dict.fromkeys(paths, before))
     said = await asyncio.gather(*(site.get(path) for path in paths))
     nobody = await site.get(HEALTH, as_nobody=True)

@@ -81,7 +81,9 @@ async def _replica(
     router: Router, node: NodeState, told: NodeExplanation, known: Mapping[str, NodeSettings]
 ) -> ReplicaFigures:
     trouble = why_not_running(node, told)
-    rows = None if trouble or node.is_aurora else await ask(router, node.name, RECEIVER_SQL)
+    rows = [] if trouble or node.is_aurora else await ask(router, node.name, RECEIVER_SQL)
+    if rows is None:
+        trouble = "does not say whether it streams"
     return ReplicaFigures(
         node.name,
         known[node.name].weight if node.name in known else node.weight,
@@ -122,7 +124,7 @@ class _Lag:
             self.max_s = max(measured, self.max_s or 0.0)
         elif self.samples or node.trouble:  # the first looks of a new router may come before it can tell
             self.gap = (
-                f"{node.trouble.reason}" if node.trouble else "its lag could not be measured all the time"
+                str(node.trouble.reason) if node.trouble else "its lag could not be measured all the time"
             )
 
 
