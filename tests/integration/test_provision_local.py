@@ -12,21 +12,22 @@ from signal import SIGKILL
 
 import pytest
 
+from pgfleet.cli import provision_fleet
 from pgfleet.errors import ProvisionError
 from pgfleet.local import LocalFleet
 from pgfleet.provision.apply import apply
 from pgfleet.provision.declaration import Declaration, WantedReplica
 from pgfleet.provision.plan import Plan, plan_apply, plan_destroy
-from pgfleet.provision.provider import Endpoint
+from pgfleet.provision.provider import Endpoint, Provider
 from pgfleet.provision.registry import open_provider
+from pgfleet.settings.fleet_file import read_fleet_file
 
 KILLED_AT = """
 import asyncio, os, signal, sys
 from pathlib import Path
+from pgfleet.cli import provision_fleet
 from pgfleet.provision.apply import Unseen, apply
-from pgfleet.provision.declaration import Declaration, WantedReplica
 from pgfleet.provision.plan import plan_apply
-from pgfleet.provision.registry import open_provider
 
 class Killed(Unseen):
     events = 0
@@ -39,10 +40,10 @@ class Killed(Unseen):
     began = told = ended = _event
 
 async def main():
-    replicas = tuple(map(WantedReplica, sys.argv[3:]))
-    provider = open_provider(Declaration("hotel", "local", replicas, {"directory": sys.argv[1]}), {})
+    provider = provision_fleet.wanted_by(Path(sys.argv[1]), {}).provider
     await apply(provider, await plan_apply(provider), Killed())
 
+provision_fleet.FOLLOWED_S = 0.0
 asyncio.run(main())
 """
 """Applies, and kills itself at the event of this number."""
@@ -67,8 +68,11 @@ def planned(declaration: Declaration) -> Plan:
 
 
 def applied(declaration: Declaration) -> Plan:
+    return carried_out(open_provider(declaration, {}))
+
+
+def carried_out(provider: Provider) -> Plan:
     async def go() -> Plan:
-        provider = open_provider(declaration, {})
         plan = await plan_apply(provider)
         await apply(provider, plan)
         return plan
@@ -175,37 +179,65 @@ def test_what_cannot_be_built_is_told_by_the_plan(directory: Path, tmp_path: Pat
     assert not directory.exists()
 
 
-def killed(directory: Path, event: int, *names: str) -> bool:
+FILE = """
+[fleet]
+name = "hotel"
+register = "replicas.toml"
+
+[provider]
+kind = "local"
+directory = "{directory}"
+
+[[replica]]
+name = "{name}"
+"""
+
+
+def killed(file: Path, event: int) -> bool:
     """Whether the apply was killed before it was done."""
-    command = [sys.executable, "-c", KILLED_AT, str(directory), str(event), *names]
+    command = [sys.executable, "-c", KILLED_AT, str(file), str(event)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode in (0, -SIGKILL), done.stderr
     return done.returncode != 0
 
 
-def test_killed_at_every_step_the_next_apply_completes_and_leaves_no_orphan(directory: Path) -> None:
+def declare(directory: Path, file: Path, name: str) -> Provider:
+    """A fleet of one replica, which is in the fleet file too."""
+    file.write_text(FILE.format(directory=directory, name=name))
+    return provision_fleet.wanted_by(file, {}).provider
+
+
+def test_killed_at_every_step_the_next_apply_completes_and_leaves_no_orphan(
+    directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """From nothing to a primary with a replica; then to another one in its place."""
-    event = 0
-    while killed(directory, event, "replica-1"):
-        applied(declared(directory, "replica-1"))
-        _check_whole(directory, "replica-1")
+    monkeypatch.setattr(provision_fleet, "FOLLOWED_S", 0.0)
+    file = tmp_path / "fleet.toml"
+    event, provider = 0, declare(directory, file, "replica-1")
+    while killed(file, event):
+        carried_out(provider)
+        _check_whole(directory, file, provider, "replica-1")
         LocalFleet.remove(directory)
+        (tmp_path / "replicas.toml").unlink()
         event += 1
-    assert event >= 7, "two begin, tell at least once and end"
+    assert event >= 9, "three begin, two tell at least once, and all end"
     event = 0
-    while killed(directory, event, "replica-2"):
-        applied(declared(directory, "replica-1"))
-        _check_whole(directory, "replica-1")
+    while declare(directory, file, "replica-2") and killed(file, event):
+        provider = declare(directory, file, "replica-1")
+        carried_out(provider)
+        _check_whole(directory, file, provider, "replica-1")
         event += 1
-    assert event >= 8
-    _check_whole(directory, "replica-2")
+    assert event >= 13
+    _check_whole(directory, file, declare(directory, file, "replica-2"), "replica-2")
 
 
-def _check_whole(directory: Path, *names: str) -> None:
+def _check_whole(directory: Path, file: Path, provider: Provider, name: str) -> None:
     fleet = LocalFleet.attach(directory)
-    assert streaming(directory) == sorted(names)
-    assert slots(directory) == {name.replace("-", "_") for name in names}
-    assert (fleet.remnants, len(fleet.names)) == ((), len(names) + 1)
-    there = {path.name for path in (directory / "nodes").iterdir()}
-    assert there == {"primary", *names}
-    assert not planned(declared(directory, *names)).steps
+    assert streaming(directory) == [name]
+    assert slots(directory) == {name.replace("-", "_")}
+    assert (fleet.remnants, len(fleet.names)) == ((), 2)
+    assert {path.name for path in (directory / "nodes").iterdir()} == {"primary", name}
+    registered, problems = read_fleet_file(str(file.with_name("replicas.toml")))
+    assert [(node.name, node.dsn.hosts[0][1]) for node in registered] == [(name, fleet.node(name).port)]
+    assert not problems
+    assert not asyncio.run(plan_apply(provider)).steps
