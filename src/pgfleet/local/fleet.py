@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Self
 
@@ -14,9 +16,10 @@ from pgfleet.local import build
 from pgfleet.local.account import Account
 from pgfleet.local.binaries import find_binaries
 from pgfleet.local.cluster import Cluster
-from pgfleet.local.configuration import DATABASE, PLAIN_USER, SUPERUSER, check_settings, cluster_name
+from pgfleet.local.configuration import DATABASE, PLAIN_USER, SUPERUSER, check_settings
 from pgfleet.local.freeports import reserved_ports
 from pgfleet.local.layout import Layout, state_root, temporary_directory
+from pgfleet.local.resizing import Tell, add_replica, owner, remnant, remnants, remove_replica, resume_replica
 from pgfleet.local.server import LocalNode, Server, ServerState
 from pgfleet.local.session import Rows
 from pgfleet.local.state import FleetState, NodeState, Setting
@@ -98,7 +101,7 @@ class LocalFleet:
             return False
         with contextlib.suppress(FileNotFoundError), layout.locked():
             for name in sorted(path.name for path in layout.nodes.glob("*")):
-                _remnant(layout, name).sweep()
+                remnant(layout, name).sweep()
             layout.clear()
         return True
 
@@ -138,9 +141,11 @@ class LocalFleet:
 
     def environ(self, plain: bool = False) -> dict[str, str]:
         """The environment that makes an application use this fleet, with the nodes' first roles."""
-        replicas = {
-            f"READ_{_variable(name)}_CONNECTION_STRING": self.dsn(name, plain) for name in self.names[1:]
-        }
+        replicas: dict[str, str] = {}
+        for name, number in _numbers(self.names[1:]).items():
+            replicas[f"READ_REPLICA_{number}_CONNECTION_STRING"] = self.dsn(name, plain)
+            if name != f"replica-{number}":
+                replicas[f"READ_REPLICA_{number}_NAME"] = name
         return {"DATABASE_URL": self.dsn(PRIMARY, plain), "USE_READ_REPLICAS": "true", **replicas}
 
     def status(self) -> list[LocalStatus]:
@@ -217,6 +222,40 @@ class LocalFleet:
             self._running(cluster, primary)
             cluster.follow(name, primary)
 
+    def add_replica(self, name: str, tell: Tell = lambda line: None, owner: str = "") -> None:
+        """A new standby of the present primary, copied from it while it runs. `tell` takes a line for each stage."""
+        with self._locked() as cluster:
+            self._running(cluster, cluster.primary())
+            if len(cluster.names) > MOST_REPLICAS:
+                raise LocalFleetError(f"the fleet has {MOST_REPLICAS} replicas", "remove one of them first")
+            add_replica(cluster, name, tell, owner)
+
+    def resume_replica(self, name: str) -> None:
+        """Have a standby stream: started or thawed, and only if that is not enough, as after `rejoin`."""
+        with self._locked() as cluster:
+            self._running(cluster, cluster.primary())
+            if not build.is_standby(cluster.node(name)):
+                raise LocalFleetError(
+                    f"{name} is a primary", f"pgfleet local rejoin {name} makes it a standby"
+                )
+            resume_replica(cluster, name)
+
+    def remove_replica(self, name: str, tell: Tell = lambda line: None) -> None:
+        """End a standby, drop its slot and remove its files; also what an `add_replica` that was killed has left."""
+        with self._locked() as cluster:
+            if name not in (*cluster.names, *remnants(cluster)):
+                cluster.node(name)
+            remove_replica(cluster, name, tell)
+
+    def owner(self, name: str) -> str:
+        """What was said when the replica was added."""
+        return owner(self._layout, name)
+
+    @property
+    def remnants(self) -> tuple[str, ...]:
+        """Names of replicas that were killed while they joined or left. `add_replica` or `remove_replica` ends that."""
+        return remnants(self._cluster())
+
     def _cluster(self) -> Cluster:
         """The fleet as its files have it now: another process may have changed it."""
         try:
@@ -285,13 +324,8 @@ def _build(
     replace(state, is_built=True).save(layout.state)
 
 
-def _remnant(layout: Layout, name: str) -> Server:
-    """A server known by its directory alone: enough to end it, whatever has become of the state."""
-    directory = layout.node(name)
-    node = LocalNode(name, 0, directory, slot="", application_name=name)
-    owner = (node.data_directory if node.data_directory.exists() else directory).stat()
-    return Server(node, cluster_name(layout, name), Path("postgres"), Account(owner.st_uid, owner.st_gid))
-
-
-def _variable(name: str) -> str:
-    return name.upper().replace("-", "_")
+def _numbers(names: tuple[str, ...]) -> dict[str, int]:
+    """For each replica the number of its variables: its own, if it is called `replica-7`, or else one that is free."""
+    own = {name: int(name[8:]) for name in names if re.fullmatch("replica-[1-9][0-9]{0,3}", name)}
+    free = (number for number in count(1) if number not in own.values())
+    return {name: own[name] if name in own else next(free) for name in names}
