@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 from urllib.parse import parse_qs
 
-import boto3
 from botocore.awsrequest import AWSResponse
 from moto.rds.models import rds_backends
 
@@ -21,6 +21,12 @@ CATALOGUE = {"db.r5.large": "abc", "db.r5.xlarge": "ab"}
 """By class the letters of its zones, in every region."""
 
 Deed = Callable[[Any], None]
+
+
+@cache
+def client(region: str) -> Rds:
+    """One for all tests: to make one takes longer than most of them. moto answers those made at any time."""
+    return Rds(region, ENVIRON, attempts=4)
 
 
 class Account:
@@ -38,13 +44,17 @@ class Account:
         self.replication = ("replicating", "")
         """What the replicas' replication does once they are there."""
 
-    def open(self, region: str = REGION, attempts: int = 4) -> Rds:
-        """A client whose calls are noted."""
-        api = Rds(region, ENVIRON, attempts=attempts)
-        events = api.client.meta.events
-        events.register("before-call.rds", self._note)
-        events.register_first("before-send.rds", self._fail)
+    def open(self, region: str = REGION) -> Rds:
+        """A client whose calls are noted, here and nowhere else."""
+        api = client(region)
+        for moment, name, hook in self._hooks:
+            api.client.meta.events.unregister(f"{moment}.rds", unique_id=name)
+            api.client.meta.events.register_first(f"{moment}.rds", hook, unique_id=name)
         return api
+
+    @property
+    def _hooks(self) -> tuple[tuple[str, str, Callable[..., Any]], ...]:
+        return (("before-call", "note", self._note), ("before-send", "fail", self._fail))
 
     def primary(self, name: str = "hotel", region: str = REGION, **more: Any) -> None:
         """A primary that may have replicas."""
@@ -57,8 +67,24 @@ class Account:
             "MasterUsername": "app",
             "MasterUserPassword": "s3cr3t-s3cr3t",
             "BackupRetentionPeriod": 1,
+            "VpcSecurityGroupIds": ["sg-1"],  # without one moto makes a whole network
         }
-        boto3.client("rds", region).create_db_instance(**facts | more)
+        client(region).call("CreateDBInstance", **facts | more)
+
+    def replica(self, name: str, source: str = "hotel", tags: dict[str, str] | None = None) -> None:
+        """A replica that somebody has made, and that streams."""
+        api = client(REGION)
+        self.settle(source)
+        listed = [{"Key": key, "Value": value} for key, value in (tags or {}).items()]
+        said = {"SourceDBInstanceIdentifier": source, "PubliclyAccessible": False, "Tags": listed}
+        api.call("CreateDBInstanceReadReplica", DBInstanceIdentifier=name, **said)
+        self.settle(name)
+        self.settle(source)
+
+    def settle(self, name: str, region: str = REGION) -> None:
+        """All that is to happen to an instance has happened."""
+        while self.due[region, name]:
+            self.look(self.instance(name, region))
 
     def instance(self, name: str, region: str = REGION) -> Any:
         """As moto has it."""

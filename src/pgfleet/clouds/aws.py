@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import boto3
@@ -70,13 +71,12 @@ class Rds:
         self.client.close()
 
 
-def knows_region(region: str) -> bool:
-    """Whether RDS has this region, as far as the installed boto3 has heard."""
+@cache
+def regions() -> frozenset[str]:
+    """Those that RDS has, as far as the installed boto3 has heard."""
     session = boto3.Session()
-    return any(
-        region in session.get_available_regions("rds", partition)
-        for partition in session.get_available_partitions()
-    )
+    partitions = session.get_available_partitions()
+    return frozenset(region for one in partitions for region in session.get_available_regions("rds", one))
 
 
 def region_of(environ: Mapping[str, str], profile: str) -> str:

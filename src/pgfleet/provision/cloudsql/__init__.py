@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pgfleet.errors import DriverMissing
-from pgfleet.provision.cloudsql.settings import OPTIONS
+from pgfleet.errors import ConfigurationError
+from pgfleet.provision.cloudsql.settings import OPTIONS, wrong_values
 from pgfleet.provision.declaration import Declaration, Keys
 from pgfleet.provision.provider import Provider
 
@@ -17,9 +17,9 @@ KEYS = Keys(
 
 
 def open_provider(declaration: Declaration, environ: Mapping[str, str]) -> Provider:
-    """The provider of a declaration. Raises DriverMissing without google-auth."""
-    try:
-        from pgfleet.provision.cloudsql.provider import CloudSqlProvider
-    except ImportError as error:
-        raise DriverMissing(f"Cloud SQL cannot be asked: {error}", "pip install 'pgfleet[gcp]'") from error
+    """The provider of a declaration. Raises ConfigurationError with every wrong value, and ImportError."""
+    from pgfleet.provision.cloudsql.provider import CloudSqlProvider
+
+    if problems := tuple(wrong_values(declaration)):
+        raise ConfigurationError(problems, "Nothing was done: mend the file, and run it again.")
     return CloudSqlProvider(declaration, environ)

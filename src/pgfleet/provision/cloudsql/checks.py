@@ -7,10 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pgfleet.clouds.cloudsql import BROKEN, DELETING, Instance
 from pgfleet.clouds.google import SqlAdmin
-from pgfleet.provision.cloudsql.settings import flags, mistakes
+from pgfleet.provision.cloudsql.settings import flags
 from pgfleet.provision.declaration import WantedReplica
 
-NAME = re.compile(r"[a-z][a-z0-9-]{0,95}[a-z0-9]|[a-z]")
 CUSTOM_TIER = re.compile(r"db-custom-[0-9]+-[0-9]+")
 """Of any size: not all are listed."""
 AS_MANY = (
@@ -21,15 +20,6 @@ AS_MANY = (
     "max_worker_processes",
 )
 """A standby with less of these than its primary stops."""
-
-
-def of_the_words(replicas: Sequence[WantedReplica]) -> Iterator[str]:
-    """What is wrong in the file itself."""
-    for replica in replicas:
-        if not NAME.fullmatch(replica.name):
-            yield f"replica {replica.name}: write lower-case letters, digits and `-`, a letter first, at most 97"
-        for mistake in mistakes(replica):
-            yield f"replica {replica.name}: {mistake}"
 
 
 def of_the_source(source: Instance) -> Iterator[str]:

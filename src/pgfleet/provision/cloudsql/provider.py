@@ -8,9 +8,9 @@ from functools import partial
 from typing import Any
 
 from pgfleet.clouds.cloudsql import POSTGRES_PORT, Instance
+from pgfleet.clouds.failure import ApiFailure
 from pgfleet.clouds.google import SqlAdmin
 from pgfleet.core.changes import Action, Change, Resource
-from pgfleet.errors import ProvisionError
 from pgfleet.provision.asking import asked
 from pgfleet.provision.cloudsql import checks, commands, settings
 from pgfleet.provision.cloudsql.settings import FIXED, compared
@@ -114,37 +114,22 @@ class CloudSqlProvider:
 
     def _look(self) -> Sight:
         self._seen = Seen()
-        replicas = self._declaration.replicas
-        problems = [*self._gaps(), *checks.of_the_words(replicas)]
-        if problems:
-            return Sight((), tuple(problems))
         api = self._api()
+        replicas = self._declaration.replicas
         found = {one["name"]: Instance(one, self._project) for one in api.listed("instances")}
         source = found.pop(self._primary, None)
         if source is None:
-            return Sight((), (self._no_source(),))
+            raise ApiFailure(
+                f"there is no instance {self._primary} in the project {self._project}",
+                "Write one that `gcloud sql instances list` shows.",
+            )
         self._seen = Seen(source, found)
-        problems += checks.of_the_source(source)
-        problems += checks.of_the_flags(source, replicas)
+        problems = [*checks.of_the_source(source), *checks.of_the_flags(source, replicas)]
         if not problems:
             regions = {replica.name: self._region_of(replica) for replica in replicas}
             problems += checks.of_the_places(api, source, replicas, regions)
         wanted = {replica.name for replica in replicas}
         return Sight(tuple(existing(self._seen, self._declaration.name, wanted)), tuple(problems))
-
-    def _gaps(self) -> list[str]:
-        problems = []
-        if not self._project:
-            problems.append("[provider] names no project; write project, its id in Google Cloud")
-        if not self._primary:
-            problems.append("[primary] names no instance; write instance, the primary's name in Cloud SQL")
-        return problems
-
-    def _no_source(self) -> str:
-        return (
-            f"there is no instance {self._primary} in the project {self._project};"
-            " `gcloud sql instances list` shows those that there are"
-        )
 
     def _creation(self, change: Change) -> Step:
         body = self._body(change.resource.name)
@@ -168,8 +153,7 @@ class CloudSqlProvider:
         return Work(self._api(), name, self._declaration.name, self._source(), self._turn, self._pace, tell)
 
     def _source(self) -> Instance:
-        if self._seen.source is None:
-            raise ProvisionError(self._no_source(), "Correct the file, and plan again.")
+        assert self._seen.source, "look comes first"
         return self._seen.source
 
     def _replica(self, name: str) -> WantedReplica:

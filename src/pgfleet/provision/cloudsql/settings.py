@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from pgfleet.clouds.cloudsql import READ_REPLICA, Instance
-from pgfleet.provision.declaration import WantedReplica
+from pgfleet.provision.declaration import Declaration, WantedReplica
 
 MARK = "pgfleet"
 """The label that says which fleet owns an instance."""
@@ -25,6 +25,9 @@ FIXED = frozenset({"source", "region", "zone", "edition"})
 AVAILABILITIES = ("zonal", "regional")
 EDITIONS = ("enterprise", "enterprise-plus")
 WORDS = {str: "a text", bool: "true or false", dict: "a table"}
+TEXTS = (("provider", ("project", "region", "endpoint"), "project"), ("primary", ("instance",), "instance"))
+NAME_RULE = "lower-case letters, digits and `-`, a letter first, at most 97"
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,95}[a-z0-9]|[a-z]")
 _KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _VALUE = re.compile(r"[a-z0-9_-]{0,63}")
 
@@ -135,21 +138,37 @@ def shown(value: object) -> str:
     return "true" if value else "false"
 
 
-def mistakes(replica: WantedReplica) -> Iterator[str]:
+def wrong_values(declaration: Declaration) -> Iterator[str]:
     """What cannot be meant so, whatever is there."""
+    for table, keys, needed in TEXTS:
+        values = declaration.options if table == "provider" else declaration.primary
+        for key in keys:
+            if not isinstance(values.get(key, ""), str):
+                yield f'[{table}] {key}: is not a text; write {key} = "..."'
+        if not values.get(needed):
+            yield f'[{table}] {needed}: is not set; write {needed} = "...", as Google Cloud calls it'
+    for replica in declaration.replicas:
+        if not _NAME.fullmatch(replica.name):
+            yield f"replica {replica.name}: Cloud SQL takes no such name; write {NAME_RULE}"
+        for mistake in _mistakes(replica):
+            yield f"replica {replica.name}: {mistake}"
+
+
+def _mistakes(replica: WantedReplica) -> Iterator[str]:
     for name, value in replica.options.items():
-        if name in OPTIONS and type(value) is not OPTIONS[name]:
-            yield f"its {name} is {value!r} and should be {WORDS[OPTIONS[name]]}"
+        if type(value) is not OPTIONS[name]:
+            yield f"its {name} is {value!r}; write {WORDS[OPTIONS[name]]}"
     for name, known in (("availability", AVAILABILITIES), ("edition", EDITIONS)):
         value = replica.options.get(name, known[0])
         if isinstance(value, str) and value.lower() not in known:
-            yield f"its {name} is {value!r}; Cloud SQL knows {' and '.join(known)}"
+            yield f"its {name} is {value!r}; write {' or '.join(known)}"
     for key, value in replica.tags.items():
         if not _KEY.fullmatch(key) or not _VALUE.fullmatch(value):
             yield (
-                f"its label {key} = {value!r}: Cloud SQL takes lower-case letters, digits, `_` and `-`,"
-                " in a key a letter first"
+                f"its label {key} = {value!r}: write lower-case letters, digits, `_` and `-`, in a key a letter first"
             )
+    if MARK in replica.tags:
+        yield f"its label {MARK} is the mark of the fleet; name the fleet so, or write another label"
 
 
 def _edition(replica: WantedReplica, source: Instance) -> str:

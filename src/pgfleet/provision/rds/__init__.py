@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pgfleet.errors import DriverMissing
+from pgfleet.errors import ConfigurationError
 from pgfleet.provision.declaration import Declaration, Keys
 from pgfleet.provision.provider import Provider
-from pgfleet.provision.rds.settings import OPTIONS
+from pgfleet.provision.rds.settings import OPTIONS, wrong_values
 
 KEYS = Keys(
     provider=frozenset({"region", "profile", "endpoint"}),
@@ -17,9 +17,9 @@ KEYS = Keys(
 
 
 def open_provider(declaration: Declaration, environ: Mapping[str, str]) -> Provider:
-    """The provider of a declaration. Raises DriverMissing without boto3."""
-    try:
-        from pgfleet.provision.rds.provider import RdsProvider
-    except ImportError as error:
-        raise DriverMissing(f"Amazon RDS cannot be asked: {error}", "pip install 'pgfleet[aws]'") from error
+    """The provider of a declaration. Raises ConfigurationError with every wrong value, ImportError without boto3."""
+    from pgfleet.provision.rds.provider import RdsProvider
+
+    if problems := tuple(wrong_values(declaration)):
+        raise ConfigurationError(problems, "Nothing was done: mend the file, and run it again.")
     return RdsProvider(declaration, environ)

@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from pgfleet.clouds.aws import Rds
 from pgfleet.clouds.rds import BROKEN, DELETING, Instance
 from pgfleet.provision.declaration import WantedReplica
-from pgfleet.provision.rds.settings import mistakes
 
 MOST_REPLICAS = 15
 """Of one instance of RDS for PostgreSQL."""
-IDENTIFIER = re.compile(r"(?!.*--)[a-z][a-z0-9-]{0,61}[a-z0-9]|[a-z]")
 ENGINE = "postgres"
-
-
-def of_the_words(replicas: Sequence[WantedReplica]) -> Iterator[str]:
-    """What is wrong in the file itself."""
-    for replica in replicas:
-        if not IDENTIFIER.fullmatch(replica.name):
-            yield (
-                f"replica {replica.name}: RDS takes no such name; write lower-case letters, digits and single `-`,"
-                " beginning with a letter, at most 63"
-            )
-        for mistake in mistakes(replica):
-            yield f"replica {replica.name}: {mistake}"
 
 
 def of_the_source(source: Instance) -> Iterator[str]:

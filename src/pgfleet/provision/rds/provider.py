@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
-from pgfleet.clouds.aws import Rds, knows_region, region_of
+from pgfleet.clouds.aws import Rds, region_of, regions
+from pgfleet.clouds.failure import ApiFailure
 from pgfleet.clouds.rds import Instance, region_of_arn
 from pgfleet.core.changes import Action, Change, Resource
-from pgfleet.errors import ProvisionError
 from pgfleet.provision.asking import asked
 from pgfleet.provision.declaration import Declaration, WantedReplica
 from pgfleet.provision.pace import Pace
 from pgfleet.provision.provider import Endpoint, Sight, Step, Tell
 from pgfleet.provision.rds import calls, checks
-from pgfleet.provision.rds.settings import FIXED, compared
+from pgfleet.provision.rds.settings import FIXED, MARK, compared
 from pgfleet.provision.rds.sight import KIND, Seen, existing
 from pgfleet.provision.rds.work import Work, described
 
@@ -50,7 +50,7 @@ class RdsProvider:
 
     def wanted(self) -> Sequence[Resource]:
         """One replica each."""
-        source = str(self._declaration.primary.get("instance", ""))
+        source = str(self._declaration.primary["instance"])
         return [
             Resource(
                 KIND,
@@ -121,46 +121,45 @@ class RdsProvider:
 
     def _look(self) -> Sight:
         self._seen = Seen()
+        self._check_regions()
         replicas = self._declaration.replicas
-        problems = [*self._region_problems(), *checks.of_the_words(replicas)]
-        if problems:
-            return Sight((), tuple(problems))
         source = self._find_source()
-        if source is None:
-            return Sight((), (self._no_source(),))
         regions = {replica.name: self._region_of(replica) for replica in replicas}
         self._seen = Seen(source, self._find_instances(source, {*regions.values()}))
         new = [replica for replica in replicas if replica.name not in self._seen.instances]
-        problems += checks.of_the_source(source)
-        problems += checks.of_the_number(source, len(new))
-        problems += checks.of_the_copies(source, new, regions)
+        problems = [
+            *checks.of_the_source(source),
+            *checks.of_the_number(source, len(new)),
+            *checks.of_the_copies(source, new, regions),
+        ]
         if not problems:
             apis = {region: self._api(region) for region in regions.values()}
             problems += checks.of_the_places(source, replicas, regions, apis)
         return Sight(tuple(existing(self._seen, self._declaration.name, regions)), tuple(problems))
 
-    def _region_problems(self) -> list[str]:
+    def _check_regions(self) -> None:
         if not self._region:
-            return ["no region is named; write region in [provider], or set AWS_REGION"]
+            raise ApiFailure("no AWS region is named", "Write region in [provider], or set AWS_REGION.")
         named = {self._region, self._source_region, *map(self._region_of, self._declaration.replicas)}
-        unknown = [] if self._endpoint else [region for region in sorted(named) if not knows_region(region)]
-        return [f"AWS has no region {region}; `aws ec2 describe-regions` lists them" for region in unknown]
+        unknown = sorted(named - regions())
+        if unknown and not self._endpoint:
+            raise ApiFailure(
+                f"AWS has no region {', '.join(unknown)}", "Write one that `aws ec2 describe-regions` lists."
+            )
 
     @property
     def _source_region(self) -> str:
         return str(self._declaration.primary.get("region") or self._region)
 
-    def _find_source(self) -> Instance | None:
-        name = str(self._declaration.primary.get("instance", ""))
-        return described(self._api(self._source_region), name) if name else None
-
-    def _no_source(self) -> str:
-        name = self._declaration.primary.get("instance")
-        if not name:
-            return "[primary] names no instance; write instance, the identifier of the primary in RDS"
-        return (
-            f"there is no instance {name} in {self._source_region}; write the primary's identifier and region"
-        )
+    def _find_source(self) -> Instance:
+        name = str(self._declaration.primary["instance"])
+        source = described(self._api(self._source_region), name)
+        if source is None:
+            raise ApiFailure(
+                f"there is no instance {name} in {self._source_region}",
+                "Write the primary's identifier, and its region, in [primary].",
+            )
+        return source
 
     def _find_instances(self, source: Instance, regions: set[str]) -> dict[str, Instance]:
         """Of every region that a replica is wanted in, or that the source has one in."""
@@ -170,12 +169,17 @@ class RdsProvider:
             for region in sorted(regions)
             for facts in self._api(region).listed("DescribeDBInstances", "DBInstances")
         ]
+        return self._ours_first([instance for instance in found if instance.arn != source.arn])
+
+    def _ours_first(self, found: Sequence[Instance]) -> dict[str, Instance]:
+        """Of two of one name in two regions the one where it is wanted. What is not ours elsewhere is no matter."""
         wanted = {replica.name: self._region_of(replica) for replica in self._declaration.replicas}
-        return {
-            instance.name: instance
-            for instance in found
-            if instance.arn != source.arn and wanted.get(instance.name, instance.region) == instance.region
-        }
+
+        def matters(instance: Instance) -> int:
+            is_ours = instance.tags.get(MARK) == self._declaration.name
+            return 2 if wanted.get(instance.name, instance.region) == instance.region else int(is_ours)
+
+        return {instance.name: instance for instance in sorted(found, key=matters) if matters(instance)}
 
     def _creation(self, change: Change, region: str) -> Step:
         replica, source = self._replica(change.resource.name), self._source()
@@ -198,8 +202,7 @@ class RdsProvider:
         return Work(api, name, self._declaration.name, source, source_api, self._turn, self._pace, tell)
 
     def _source(self) -> Instance:
-        if self._seen.source is None:
-            raise ProvisionError(self._no_source(), "Correct the file, and plan again.")
+        assert self._seen.source, "look comes first"
         return self._seen.source
 
     def _replica(self, name: str) -> WantedReplica:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pgfleet.clouds.rds import Instance
-from pgfleet.provision.declaration import WantedReplica
+from pgfleet.provision.declaration import Declaration, WantedReplica
 
 Reader = Callable[[Mapping[str, Any]], Any]
 
@@ -65,6 +66,8 @@ COMMON: Mapping[str, Setting] = {
 SETTINGS: Mapping[str, Setting] = {**COMMON, **OPTIONS}
 FIXED = frozenset({"source", "region", *(name for name, setting in SETTINGS.items() if setting.fixed)})
 MONITORING_INTERVALS_S = (0, 1, 5, 10, 15, 30, 60)
+MARK = "pgfleet"
+"""The tag that says which fleet owns an instance."""
 TAG = "tag "
 """Begins the attribute of a tag."""
 
@@ -110,17 +113,37 @@ def shown(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def mistakes(replica: WantedReplica) -> Iterator[str]:
+IDENTIFIER = re.compile(r"(?!.*--)[a-z][a-z0-9-]{0,61}[a-z0-9]|[a-z]")
+NAME_RULE = "lower-case letters, digits and single `-`, a letter first, at most 63"
+WORDS = {str: "a text", int: "a whole number", bool: "true or false", list: "a list of texts"}
+TEXTS = (("provider", ("region", "profile", "endpoint")), ("primary", ("instance", "region")))
+
+
+def wrong_values(declaration: Declaration) -> Iterator[str]:
     """What cannot be meant so, whatever is there."""
+    for table, keys in TEXTS:
+        values = declaration.options if table == "provider" else declaration.primary
+        for key in keys:
+            if not isinstance(values.get(key, ""), str):
+                yield f'[{table}] {key}: is not a text; write {key} = "..."'
+    if not declaration.primary.get("instance"):
+        yield '[primary] instance: is not set; write instance = "...", the identifier of the primary in RDS'
+    for replica in declaration.replicas:
+        if not IDENTIFIER.fullmatch(replica.name):
+            yield f"replica {replica.name}: RDS takes no such name; write {NAME_RULE}"
+        for mistake in _mistakes(replica):
+            yield f"replica {replica.name}: {mistake}"
+
+
+def _mistakes(replica: WantedReplica) -> Iterator[str]:
+    kinds = {"region": str} | {name: setting.kind for name, setting in OPTIONS.items()}
     for name, value in replica.options.items():
-        setting = OPTIONS.get(name)
-        if setting and type(value) is not setting.kind:
-            yield f"its {name} is {value!r} and should be {WORDS[setting.kind]}"
+        if type(value) is not kinds[name]:
+            yield f"its {name} is {value!r}; write {WORDS[kinds[name]]}"
     interval_s = replica.options.get("monitoring_interval_s", 0)
     if interval_s not in MONITORING_INTERVALS_S:
-        yield f"its monitoring_interval_s is {interval_s!r}; RDS takes {', '.join(map(str, MONITORING_INTERVALS_S))}"
+        yield f"its monitoring_interval_s is {interval_s!r}; write one of {', '.join(map(str, MONITORING_INTERVALS_S))}"
     elif bool(interval_s) != bool(replica.options.get("monitoring_role_arn")):
-        yield "monitoring_interval_s and monitoring_role_arn go together; write both, or neither"
-
-
-WORDS = {str: "a text", int: "a whole number", bool: "true or false", list: "a list of texts"}
+        yield "it has one of monitoring_interval_s and monitoring_role_arn; write both, or neither"
+    if MARK in replica.tags:
+        yield f"its tag {MARK} is the mark of the fleet; name the fleet so, or write another tag"

@@ -7,11 +7,9 @@ from dataclasses import dataclass, field
 
 from pgfleet.clouds.rds import BROKEN, CREATING, DELETING, REPLICATING, Instance
 from pgfleet.core.changes import Existing, Resource
-from pgfleet.provision.rds.settings import told
+from pgfleet.provision.rds.settings import MARK, told
 
 KIND = "replica"
-MARK = "pgfleet"
-"""The tag that says which fleet owns an instance."""
 UNDECIDED = ("", "connecting", REPLICATING)
 """What replication says while nothing is wrong."""
 

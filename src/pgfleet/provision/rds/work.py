@@ -21,7 +21,8 @@ from pgfleet.provision.declaration import WantedReplica
 from pgfleet.provision.pace import Pace
 from pgfleet.provision.provider import Tell
 from pgfleet.provision.rds import calls
-from pgfleet.provision.rds.sight import MARK, attributes, trouble
+from pgfleet.provision.rds.settings import MARK
+from pgfleet.provision.rds.sight import attributes, trouble
 
 AGAIN = "Apply again: it goes on where this one stopped."
 PATIENCE = 3
