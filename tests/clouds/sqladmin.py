@@ -31,6 +31,11 @@ class Project:
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
+        self.port = 0
+        self.empty()
+
+    def empty(self) -> None:
+        """As it was at first."""
         self.instances: dict[str, Json] = {}
         self.operations: dict[str, tuple[Json, Callable[[], None]]] = {}
         self.deleted: set[str] = set()
@@ -40,10 +45,15 @@ class Project:
         """Answers to give instead: method of the API, status, reason. Status 0: none, the connection ends."""
         self.failures: deque[tuple[str, str]] = deque()
         """Errors that the next operations end with: code, message."""
-        self.tokens = {TOKEN}
         self.quota = 20
+        self.looks = 0
+        """More, that an operation takes."""
+        self.tokens = {TOKEN}
+        """Of callers who are let in."""
+        self.is_revoked = False
+        """Whether no more tokens are issued."""
         self.addresses: dict[str, str] = {}
-        self.port = 0
+        """By instance the address that it will have."""
 
     @property
     def endpoint(self) -> str:
@@ -74,6 +84,13 @@ class Project:
             "replicaNames": [],
         } | more
 
+    def replica(self, name: str, source: str = "hotel", tags: dict[str, str] | None = None) -> None:
+        """A replica that somebody has made, and that serves."""
+        made = self.instances[source]
+        self.primary(name, masterInstanceName=source, instanceType="READ_REPLICA_INSTANCE")
+        self.instances[name]["settings"] |= {"userLabels": tags or {}}
+        made["replicaNames"] = [*made["replicaNames"], name]
+
     def writes(self) -> list[tuple[str, str]]:
         """Methods and names, in order."""
         return [(method, name) for method, name, _ in self.bodies]
@@ -97,6 +114,8 @@ def advance(operation: Json, ends: Callable[[], None]) -> None:
     """A step of an operation."""
     if operation["status"] == "PENDING":
         operation["status"] = "RUNNING"
+    elif operation["_left"]:
+        operation["_left"] -= 1
     else:
         operation["status"] = "DONE"
         if "error" not in operation:
@@ -248,6 +267,7 @@ class Methods:
             "targetProject": PROJECT,
             "user": "fleet@example.com",
             "_also": also,
+            "_left": self._project.looks,
         }
         if self._project.failures:
             code, message = self._project.failures.popleft()

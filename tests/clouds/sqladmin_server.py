@@ -19,11 +19,16 @@ from tests.clouds.sqladmin import PROJECT, TOKEN, ZONES, Methods, Project
 from tests.clouds.sqladmin_model import Json, Refused, asked, check, invalid
 
 
+class Revoked(Exception):
+    """No token for this account any more."""
+
+
 class Handler(BaseHTTPRequestHandler):
     """One request."""
 
     project: Project
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # an answer is one packet, which nobody's acknowledgement is waited for
 
     def do_GET(self) -> None:
         self._answer()
@@ -38,12 +43,16 @@ class Handler(BaseHTTPRequestHandler):
                 self._reply(200, self._told(sent))
         except Refused as refusal:
             self._reply(refusal.status, refusal.body)
+        except Revoked:
+            self._reply(400, {"error": "invalid_grant", "error_description": "Account has been deleted"})
         except ConnectionAbortedError:
             self.close_connection = True
 
     def _told(self, sent: bytes) -> Json:
         parts = urlsplit(self.path)
         if parts.path == "/token":
+            if self.project.is_revoked:
+                raise Revoked
             return {"access_token": TOKEN, "expires_in": 3600, "token_type": "Bearer"}
         if self.headers.get("Authorization", "").removeprefix("Bearer ") not in self.project.tokens:
             raise Refused(401, "authError", "Invalid Credentials")
@@ -52,6 +61,7 @@ class Handler(BaseHTTPRequestHandler):
         return self._method(parts.path, dict(parse_qsl(parts.query)), sent)
 
     def _zone(self, zone: str) -> Json:
+        self.project.methods["zones.get"] += 1
         self._fail("zones.get")
         if zone not in ZONES:
             raise Refused(404, "notFound", f"The resource 'zones/{zone}' was not found")
