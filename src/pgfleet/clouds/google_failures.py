@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
+from google.auth.exceptions import RefreshError, TransportError
+
 from pgfleet.clouds.failure import ApiFailure
 
 GIVE = (
@@ -79,10 +81,9 @@ def unanswered(error: Exception) -> ApiFailure:
 
 def unknown_identity(error: Exception) -> ApiFailure:
     """google-auth has no credentials, or cannot make a token of them."""
-    name = type(error).__name__
-    if name == "TransportError":
+    if isinstance(error, TransportError):
         return unanswered(error)
-    if name == "RefreshError":
+    if isinstance(error, RefreshError):
         return ApiFailure(f"the Google credentials have expired, or were revoked: {_first_line(error)}", GIVE)
     return ApiFailure(f"there are no Google credentials: {_first_line(error)}", GIVE)
 
