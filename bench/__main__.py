@@ -20,6 +20,7 @@ BENCHMARKS = {
         "bench.consistency",
     ),
     "local": ("a primary and three replicas from nothing", "bench.local"),
+    "provision": ("the same by a file, as it is typed, to verified", "bench.provision"),
 }
 
 

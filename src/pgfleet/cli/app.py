@@ -15,6 +15,7 @@ from pgfleet.cli.demo import demo
 from pgfleet.cli.drill import app as drill
 from pgfleet.cli.explain import explain
 from pgfleet.cli.local import app as local
+from pgfleet.cli.provision import app as provision
 from pgfleet.cli.replica import app as replica
 from pgfleet.cli.serve import serve
 from pgfleet.cli.status import status
@@ -72,6 +73,7 @@ drill.command(short_help=CONSISTENCY_IN_SHORT)(consistency)
 app.command(short_help="A fleet, an application on it, and what both do, live.")(demo)
 app.add_typer(drill, name="drill", short_help="Break something under load, and see what callers noticed.")
 app.add_typer(local, name="local", short_help="A fleet on this machine, for development and tests.")
+app.add_typer(provision, name="provision", short_help="From one primary to a fleet, by one file.")
 app.add_typer(
     replica, name="replica", short_help="The replicas of the fleet file, which all processes follow."
 )

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 from typing import Self
 
@@ -24,6 +22,7 @@ from pgfleet.local.server import LocalNode, Server, ServerState
 from pgfleet.local.session import Rows
 from pgfleet.local.state import FleetState, NodeState, Setting
 from pgfleet.local.status import LocalStatus, fleet_status
+from pgfleet.settings.replica_names import numbered
 
 PRIMARY = "primary"
 MOST_REPLICAS = 16
@@ -142,7 +141,7 @@ class LocalFleet:
     def environ(self, plain: bool = False) -> dict[str, str]:
         """The environment that makes an application use this fleet, with the nodes' first roles."""
         replicas: dict[str, str] = {}
-        for name, number in _numbers(self.names[1:]).items():
+        for name, number in numbered(self.names[1:]).items():
             replicas[f"READ_REPLICA_{number}_CONNECTION_STRING"] = self.dsn(name, plain)
             if name != f"replica-{number}":
                 replicas[f"READ_REPLICA_{number}_NAME"] = name
@@ -322,10 +321,3 @@ def _build(
             cluster.server(name).kill()
         raise
     replace(state, is_built=True).save(layout.state)
-
-
-def _numbers(names: tuple[str, ...]) -> dict[str, int]:
-    """For each replica the number of its variables: its own, if it is called `replica-7`, or else one that is free."""
-    own = {name: int(name[8:]) for name in names if re.fullmatch("replica-[1-9][0-9]{0,3}", name)}
-    free = (number for number in count(1) if number not in own.values())
-    return {name: own[name] if name in own else next(free) for name in names}

@@ -164,7 +164,10 @@ class LocalProvider:
             fleet.resume_replica(name)
 
     def _endpoints(self) -> list[Endpoint]:
-        fleet = LocalFleet.attach(self._directory)
+        try:
+            fleet = LocalFleet.attach(self._directory)
+        except LocalFleetError:
+            return []
         ready = {found.resource.name for found in self._look().existing if found.is_ready}
         names = [replica.name for replica in self._declaration.replicas if replica.name in ready]
         return [

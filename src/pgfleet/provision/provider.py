@@ -70,7 +70,7 @@ class Provider(Protocol):
         """
 
     async def endpoints(self) -> Sequence[Endpoint]:
-        """The primary, then the replicas that are ready, in the order of the declaration."""
+        """The primary, then the replicas that are ready, in the order of the declaration. Empty: nothing is there."""
 
     async def close(self) -> None:
         """End the connections."""

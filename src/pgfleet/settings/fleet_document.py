@@ -1,4 +1,7 @@
-"""The fleet file as an editor sees it: changed as a whole, by one at a time, and only into one that stands."""
+"""The fleet file as an editor sees it: changed as a whole, by one at a time, and only into one that stands.
+
+It needs tomlkit, which no router needs: whoever edits imports this file, the room itself does not.
+"""
 
 from __future__ import annotations
 
@@ -50,6 +53,10 @@ class FleetDocument:
             self._document.add(tomlkit.nl())
             self._document.add("replica", tomlkit.aot())
         self._tables().append(table)
+
+    def change(self, name: str, values: Mapping[str, Any]) -> None:
+        """Give a replica these keys; what it has besides stays. Raises UnknownNode."""
+        self._tables()[self._index(name)].update(values)
 
     def drain(self, name: str, drained: bool) -> bool:
         """Whether this changes anything. Raises UnknownNode."""
