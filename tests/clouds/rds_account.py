@@ -40,6 +40,8 @@ class Account:
         self.quota = 40
         self.addresses: dict[str, str] = {}
         """By instance a host of ours, instead of the name that moto makes up."""
+        self.ports: dict[str, int] = {}
+        """By instance the port of a server of ours."""
         self.due: dict[tuple[str, str], deque[Deed]] = defaultdict(deque)
         self.replication = ("replicating", "")
         """What the replicas' replication does once they are there."""

@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 from moto import mock_aws
+from moto.core.responses import PaginatedResult
 from moto.rds.exceptions import RDSClientError
 from moto.rds.models import DBInstance, RDSBackend, rds_backends
+from moto.rds.responses import RDSResponse
 
 from tests.clouds.rds_account import ACCOUNT, CATALOGUE, ENVIRON, Account, became
 
@@ -60,13 +62,13 @@ class Behaviour:
             return shim._account.addresses.get(name, f"{name}.c9akciq32.{database.region}.rds.amazonaws.com")
 
         patch.setattr(DBInstance, "address", property(address))
+        patch.setattr(RDSResponse, "describe_orderable_db_instance_options", orderable)
         for operation in (
             "create_db_instance_read_replica",
             "describe_db_instances",
             "modify_db_instance",
             "delete_db_instance",
             "promote_read_replica",
-            "describe_orderable_db_instance_options",
         ):
             patch.setattr(RDSBackend, operation, _method(getattr(shim, operation)))
 
@@ -85,6 +87,7 @@ class Behaviour:
         replica.tags, replica.backup_retention_period = said.get("tags") or [], 0
         replica.performance_insights_enabled = said.get("enable_performance_insights", False)
         replica.availability_zone = said.get("availability_zone") or f"{backend.region_name}a"
+        replica.port = self._account.ports.get(name, replica.port)
         replica.status, replica.status_infos = "creating", []
         self._account.later(
             replica, became("creating"), became("backing-up"), became("available"), self._stream
@@ -147,19 +150,6 @@ class Behaviour:
         )
         return database
 
-    def describe_orderable_db_instance_options(self, backend: Any, engine: str, version: str) -> Any:
-        return [
-            {
-                "Engine": engine,
-                "EngineVersion": version,
-                "DBInstanceClass": name,
-                "ReadReplicaCapable": True,
-                "AvailabilityZones": [{"Name": f"{backend.region_name}{letter}"} for letter in letters],
-            }
-            for name, letters in CATALOGUE.items()
-            if name == _parameter("DBInstanceClass", self._account)
-        ]
-
     def _source(self, backend: Any, name: str) -> Any:
         region = name.split(":")[3] if ":" in name else backend.region_name
         if ":" not in name and name not in backend.databases:
@@ -221,6 +211,17 @@ def _method(function: Callable[..., Any]) -> Callable[..., Any]:
     return locked
 
 
-def _parameter(name: str, account: Account) -> Any:
-    """Of the call that is being answered: moto hands on no class."""
-    return account.said[-1][1].get(name)
+def orderable(response: Any) -> PaginatedResult:
+    """Where a class is to be had. moto has none of PostgreSQL, and does not look at the class."""
+    options = [
+        {
+            "Engine": response.params["Engine"],
+            "EngineVersion": response.params["EngineVersion"],
+            "DBInstanceClass": name,
+            "ReadReplicaCapable": True,
+            "AvailabilityZones": [{"Name": f"{response.region}{letter}"} for letter in letters],
+        }
+        for name, letters in CATALOGUE.items()
+        if name == response.params["DBInstanceClass"]
+    ]
+    return PaginatedResult({"OrderableDBInstanceOptions": options})

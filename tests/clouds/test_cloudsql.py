@@ -164,7 +164,7 @@ async def test_progress_is_told(project: Project) -> None:
     for step in (await plan_apply(made)).steps:
         await made.carry_out(step.change, told.append)
     await made.close()
-    assert told == ["replica-1: CREATE_REPLICA PENDING", "replica-1: CREATE_REPLICA RUNNING"]
+    assert told == ["CREATE_REPLICA PENDING", "CREATE_REPLICA RUNNING"]
 
 
 @pytest.mark.parametrize(

@@ -183,7 +183,7 @@ class Work:
     def _say(self, text: str) -> None:
         if text != self._told:
             self._told = text
-            self._tell(f"{self._name}: {text}")
+            self._tell(text)
 
 
 def described(api: SqlAdmin, name: str) -> Instance | None:

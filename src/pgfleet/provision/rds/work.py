@@ -202,7 +202,7 @@ class Work:
     def _say(self, text: str) -> None:
         if text != self._told:
             self._told = text
-            self._tell(f"{self._name}: {text}")
+            self._tell(text)
 
 
 def _progress(instance: Instance) -> str:

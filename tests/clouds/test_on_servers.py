@@ -1,4 +1,4 @@
-"""A router whose replicas a cloud knows: they come and go under load, and stay when it tells nothing."""
+"""What a cloud tells, with real servers behind it: a router follows, and `pgfleet provision` is typed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from pathlib import Path
 from socketserver import BaseRequestHandler, ThreadingTCPServer
 
 import pytest
+from typer.testing import CliRunner, Result
 
+from pgfleet.cli.app import app
 from pgfleet.local import LocalFleet
+from pgfleet.provision.pace import Pace
 from tests.clouds import rds_shim
 from tests.clouds.sqladmin import PROJECT, Project
 from tests.clouds.sqladmin_server import credentials, serving
@@ -59,13 +62,12 @@ async def test_the_replicas_of_an_instance_of_rds_are_followed(
     with rds_shim.account() as account:
         account.addresses = dict.fromkeys(("hotel", *NAMES), "127.0.0.1")
         account.primary(Port=port(fleet, "primary"))
+        account.ports = {name: port(fleet, name) for name in NAMES}
         account.replica("replica-1")
-        account.instance("replica-1").port = port(fleet, "replica-1")
         account.instance("replica-1").status = "backing-up"
         async with followed(THREADS, fleet, "rds:hotel?region=us-east-1") as seen:
             await served_by(seen, "replica-1")
             account.replica("replica-2")
-            account.instance("replica-2").port = port(fleet, "replica-2")
             await served_by(seen, "replica-1", "replica-2")
             account.instance("replica-1").status = "deleting"
             await served_by(seen, "replica-2")
@@ -161,3 +163,62 @@ async def test_the_replicas_of_an_instance_of_cloud_sql_are_followed(
             project.tokens.clear()
             await becomes(lambda: "The fleet stays as it is: PGFLEET_DISCOVERY" in caplog.text)
             await served_by(seen, "replica-2")
+
+
+FILE = """
+[fleet]
+name = "hospitality"
+[provider]
+kind = "rds"
+region = "us-east-1"
+[primary]
+instance = "hotel"
+[[replica]]
+name = "replica-1"
+class = "db.r5.xlarge"
+zone = "us-east-1a"
+[[replica]]
+name = "replica-2"
+"""
+
+
+def provision(file: Path, command: str, *args: str, code: int = 0) -> Result:
+    done = CliRunner().invoke(app, ["provision", command, "--file", str(file), *args])
+    assert done.exit_code == code, done.output
+    return done
+
+
+def test_a_fleet_at_rds_from_a_file_to_the_last_deletion(
+    fleet: LocalFleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "fleet.toml"
+    file.write_text(FILE)
+    monkeypatch.setattr("pgfleet.provision.rds.provider.Pace", lambda: Pace(poll_s=0.0))
+    monkeypatch.setenv("DATABASE_URL", fleet.dsn("primary", plain=True))
+    monkeypatch.delenv("PGFLEET_FLEET_FILE", raising=False)
+    with rds_shim.account() as account:
+        account.addresses = dict.fromkeys(("hotel", *NAMES), "127.0.0.1")
+        account.ports = {name: port(fleet, name) for name in NAMES}
+        account.primary(Port=port(fleet, "primary"))
+        planned = provision(file, "plan").stdout
+        assert "create replica-1 (db.r5.xlarge, us-east-1a)" in planned
+        assert "--availability-zone us-east-1a --no-publicly-accessible" in " ".join(planned.split())
+        provision(file, "apply")
+        assert "Nothing to do" in provision(file, "plan", "--check").stdout
+        block = provision(file, "env").stdout
+        assert f"@127.0.0.1:{port(fleet, 'replica-2')}/" in block
+        provision(file, "verify")
+        assert "Add --yes" in provision(file, "promote", "replica-1", code=2).stderr
+        assert "replica-1 takes writes now" in provision(file, "promote", "replica-1", "--yes").stdout
+        assert "replica-1: is no replica, it was promoted" in provision(file, "plan", code=2).stderr
+        provision(file, "destroy", "--yes")
+        assert account.names() == ["hotel", "replica-1"]
+
+
+def test_what_the_local_fleet_does_not_do_is_said(tmp_path: Path) -> None:
+    file = tmp_path / "fleet.toml"
+    file.write_text(f'[fleet]\nname = "a"\n[provider]\nkind = "local"\n{FILE.partition("hotel")[2][2:]}')
+    assert (
+        "the provider local promotes no replica"
+        in provision(file, "promote", "replica-1", "--yes", code=2).stderr
+    )
