@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pgfleet.clouds.failure import ApiFailure
 from pgfleet.core.changes import Action
 from pgfleet.errors import ConfigurationError, ProvisionError
 from pgfleet.provision.apply import apply
@@ -149,6 +150,11 @@ async def test_a_primary_that_can_have_no_replicas(
 ) -> None:
     account.primary("other", **primary)
     assert re.search(complaint, await problems(account, fleet=FLEET.replace("hotel", "other")))
+
+
+async def test_a_member_of_a_cluster_can_have_no_replicas(account: Account) -> None:
+    account.instance("hotel").db_cluster_identifier = "hotels"
+    assert "is a member of the cluster hotels" in await problems(account)
 
 
 async def test_a_primary_that_is_a_standby_or_stopped(account: Account) -> None:
@@ -457,3 +463,47 @@ async def test_the_policy_of_the_guide_allows_what_is_asked_and_no_more(account:
     assert {f"rds:{operation}" for operation in account.operations} == {
         a for a in allowed if a.startswith("rds:")
     }
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ({}, "DBInstanceAlreadyExists"),
+        ({"DBInstanceIdentifier": "no--name"}, "InvalidParameterValue"),
+        ({"DBInstanceIdentifier": "new", "DBInstanceClass": "db.z9.large"}, "InvalidParameterCombination"),
+        ({"DBInstanceIdentifier": "new", "AvailabilityZone": "us-east-1z"}, "InvalidVPCNetworkStateFault"),
+        ({"DBInstanceIdentifier": "new", "SourceDBInstanceIdentifier": "bare"}, "InvalidDBInstanceState"),
+        ({"DBInstanceIdentifier": "new", "SourceDBInstanceIdentifier": "motel"}, "DBInstanceNotFound"),
+        ({"DBInstanceIdentifier": "new", "SourceDBInstanceIdentifier": "full"}, "InstanceQuotaExceeded"),
+    ],
+)
+def test_the_simulation_refuses_what_rds_refuses_and_moto_does_not(
+    account: Account, said: dict[str, Any], code: str
+) -> None:
+    """Else nothing above would be worth much."""
+    account.replica("there")
+    account.primary("bare", BackupRetentionPeriod=0)
+    account.primary("full")
+    account.instance("full").replicas = ["another"] * 15
+    asked = {"DBInstanceIdentifier": "there", "SourceDBInstanceIdentifier": "hotel"} | said
+    with pytest.raises(ApiFailure) as caught:
+        client(REGION).call("CreateDBInstanceReadReplica", **asked)
+    assert caught.value.code == code
+
+
+def test_the_simulation_takes_its_time(account: Account) -> None:
+    api = client(REGION)
+    api.call("CreateDBInstanceReadReplica", DBInstanceIdentifier="r", SourceDBInstanceIdentifier="hotel")
+    seen = []
+    while not (told := facts("r")).get("StatusInfos"):
+        seen.append(told["DBInstanceStatus"])
+    assert seen == ["creating", "backing-up", "available"]
+    with pytest.raises(ApiFailure, match="is not a read replica"):
+        api.call("PromoteReadReplica", DBInstanceIdentifier="hotel")
+    api.call(
+        "ModifyDBInstance", DBInstanceIdentifier="r", DBInstanceClass="db.r5.xlarge", ApplyImmediately=True
+    )
+    states = [
+        (told["DBInstanceStatus"], told["DBInstanceClass"][6:]) for told in (facts("r") for _ in range(3))
+    ]
+    assert states == [("available", "large"), ("modifying", "large"), ("available", "xlarge")]

@@ -16,7 +16,7 @@ from pgfleet.clouds.aws_failures import explained
 
 ATTEMPTS = 8
 CONNECT_S = 5
-ANSWER_S = 30
+ANSWER_S = 30.0
 KEYS = {
     "AWS_ACCESS_KEY_ID": "aws_access_key_id",
     "AWS_SECRET_ACCESS_KEY": "aws_secret_access_key",
@@ -37,11 +37,12 @@ class Rds:
         profile: str = "",
         endpoint: str = "",
         attempts: int = ATTEMPTS,
+        answer_s: float = ANSWER_S,
     ) -> None:
         config = Config(
             retries={"mode": "standard", "total_max_attempts": attempts},
             connect_timeout=CONNECT_S,
-            read_timeout=ANSWER_S,
+            read_timeout=answer_s,
         )
         try:
             session = boto3.Session(region_name=region or None, **_identity(environ, profile))

@@ -22,7 +22,7 @@ SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 OVERRIDE = "CLOUDSDK_API_ENDPOINT_OVERRIDES_SQL"
 """gcloud's own variable for another address of this API."""
 CONNECT_S = 5
-ANSWER_S = 30
+ANSWER_S = 30.0
 PAUSES_S = (1.0, 2.0, 4.0, 8.0, 16.0)
 """Before each further attempt at a call that was throttled, or lost on its way."""
 _SESSION: Any = AuthorizedSession
@@ -40,6 +40,7 @@ class SqlAdmin:
         *,
         endpoint: str = "",
         pauses_s: Sequence[float] = PAUSES_S,
+        answer_s: float = ANSWER_S,
     ) -> None:
         address = (endpoint or environ.get(OVERRIDE, "")).rstrip("/")
         _must_be_private(address)
@@ -47,6 +48,7 @@ class SqlAdmin:
         self._sql = address or SQL
         self._compute = address or COMPUTE
         self._pauses_s = pauses_s
+        self._timeout_s = (CONNECT_S, answer_s)
         self._lock = threading.Lock()
         try:
             credentials, _ = google.auth.default(scopes=SCOPES)
@@ -99,7 +101,7 @@ class SqlAdmin:
         try:
             with self._lock:
                 answer: Response = self._session.request(
-                    method, url, json=body, params=query, timeout=(CONNECT_S, ANSWER_S), allow_redirects=False
+                    method, url, json=body, params=query, timeout=self._timeout_s, allow_redirects=False
                 )
         except GoogleAuthError as error:
             raise unknown_identity(error) from error

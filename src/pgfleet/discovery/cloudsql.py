@@ -15,7 +15,8 @@ from pgfleet.errors import DiscoveryError
 from pgfleet.ports import Runtime
 
 PAUSES_S = (1.0, 2.0)
-"""Few: the next look comes soon enough."""
+ANSWER_S = 10.0
+"""Less than provisioning takes: the next look comes soon enough."""
 KINDS = {"private": PRIVATE, "public": PUBLIC}
 
 
@@ -50,6 +51,8 @@ class CloudSql:
         return found
 
     def _servers(self) -> tuple[Found, ...]:
-        api = self._api = self._api or SqlAdmin(self._project, os.environ, pauses_s=PAUSES_S)
+        api = self._api = self._api or SqlAdmin(
+            self._project, os.environ, pauses_s=PAUSES_S, answer_s=ANSWER_S
+        )
         instances = [Instance(one, self._project) for one in api.listed("instances")]
         return of_cloud_sql(instances, self._source, self._kind, self._port)

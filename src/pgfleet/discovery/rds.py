@@ -15,7 +15,8 @@ from pgfleet.errors import DiscoveryError
 from pgfleet.ports import Runtime
 
 ATTEMPTS = 3
-"""Few: the next look comes soon enough."""
+ANSWER_S = 10.0
+"""Less than provisioning takes: the next look comes soon enough."""
 
 
 class Rds:
@@ -46,6 +47,6 @@ class Rds:
         return found
 
     def _servers(self) -> tuple[Found, ...]:
-        api = self._api = self._api or Api(self._region, os.environ, attempts=ATTEMPTS)
+        api = self._api = self._api or Api(self._region, os.environ, attempts=ATTEMPTS, answer_s=ANSWER_S)
         facts = api.listed("DescribeDBInstances", "DBInstances")
         return of_rds([Instance(one, api.region) for one in facts], self._source)

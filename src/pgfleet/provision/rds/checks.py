@@ -22,6 +22,8 @@ def of_the_source(source: Instance) -> Iterator[str]:
         yield f"{name} is an instance of Aurora, which has readers of its own: aws rds create-db-instance"
     elif engine != ENGINE:
         yield f"{name} runs {engine}; write an instance of RDS for PostgreSQL"
+    elif cluster := source.facts.get("DBClusterIdentifier"):
+        yield f"{name} is a member of the cluster {cluster}; write an instance that stands alone"
     if source.source:
         yield f"{name} is itself a replica, of {source.source}; write that one, or promote this one first"
     elif not source.facts.get("BackupRetentionPeriod"):
