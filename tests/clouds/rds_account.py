@@ -36,7 +36,7 @@ class Account:
         self.operations: Counter[str] = Counter()
         self.said: list[tuple[str, dict[str, Any]]] = []
         self.faults: deque[tuple[str, str, str]] = deque()
-        """Answers to give instead: operation, code, message."""
+        """Answers to give instead: operation, code, message. What was asked is done all the same: the worst case."""
         self.quota = 40
         self.addresses: dict[str, str] = {}
         """By instance a host of ours, instead of the name that moto makes up."""
@@ -123,7 +123,7 @@ class Account:
         body = (
             f"<ErrorResponse><Error><Code>{code}</Code><Message>{message}</Message></Error></ErrorResponse>"
         )
-        return AWSResponse(request.url, 400, {}, _Raw(body.encode()))
+        return AWSResponse(request.url, 503 if code == "ServiceUnavailable" else 400, {}, _Raw(body.encode()))
 
 
 class _Raw:

@@ -42,12 +42,16 @@ class Project:
         self.methods: Counter[str] = Counter()
         self.bodies: list[tuple[str, str, Json]] = []
         self.faults: deque[tuple[str, int, str]] = deque()
-        """Answers to give instead: method of the API, status, reason. Status 0: none, the connection ends."""
+        """Answers to give instead: method, status, reason. 0: the connection ends; -1: it does after the deed."""
         self.failures: deque[tuple[str, str]] = deque()
         """Errors that the next operations end with: code, message."""
         self.quota = 20
         self.looks = 0
         """More, that an operation takes."""
+        self.refusals = 0
+        """How often somebody came while an operation was under way."""
+        self.waits_for_refusal = False
+        """No operation goes on before that has happened."""
         self.tokens = {TOKEN}
         """Of callers who are let in."""
         self.is_revoked = False
@@ -106,20 +110,21 @@ class Project:
         """Somebody looks at an instance or its operation, which therefore goes on."""
         for operation, ends in self.operations.values():
             if operation["targetId"] == name and operation["status"] in RUNNING:
-                advance(operation, ends)
+                self.advance(operation, ends)
                 return
 
-
-def advance(operation: Json, ends: Callable[[], None]) -> None:
-    """A step of an operation."""
-    if operation["status"] == "PENDING":
-        operation["status"] = "RUNNING"
-    elif operation["_left"]:
-        operation["_left"] -= 1
-    else:
-        operation["status"] = "DONE"
-        if "error" not in operation:
-            ends()
+    def advance(self, operation: Json, ends: Callable[[], None]) -> None:
+        """A step of an operation."""
+        if self.waits_for_refusal and not self.refusals:
+            return
+        if operation["status"] == "PENDING":
+            operation["status"] = "RUNNING"
+        elif operation["_left"]:
+            operation["_left"] -= 1
+        else:
+            operation["status"] = "DONE"
+            if "error" not in operation:
+                ends()
 
 
 class Methods:
@@ -220,7 +225,7 @@ class Methods:
             raise Refused(404, "operationDoesNotExist", "The operation does not exist.")
         told, ends = self._project.operations[operation]
         if told["status"] in RUNNING:
-            advance(told, ends)
+            self._project.advance(told, ends)
         return _public(told)
 
     def tiers_list(self, **_: Any) -> Json:
@@ -235,6 +240,8 @@ class Methods:
 
     def _rest(self, name: str) -> None:
         if self._project.busy(name):
+            self._project.refusals += 1
+            self._project.look(name)
             raise Refused(
                 409,
                 "operationInProgress",

@@ -78,9 +78,11 @@ class Handler(BaseHTTPRequestHandler):
         elif body:
             raise invalid("a body is not expected")
         self._note(method.name, said.get("instance") or body.get("name", ""), body)
-        self._fail(method.name)
+        is_lost = self._fail(method.name)
         deed = getattr(Methods(self.project), method.name.replace(".", "_"))
         answer: Json = deed(query=query, body=body, **said)
+        if is_lost:
+            raise ConnectionAbortedError
         check(answer, method.described["response"], "answer", is_request=False)
         return answer
 
@@ -89,12 +91,16 @@ class Handler(BaseHTTPRequestHandler):
         if self.command != "GET":
             self.project.bodies.append((method, name, body))
 
-    def _fail(self, method: str) -> None:
-        if self.project.faults and self.project.faults[0][0] in (method, "*"):
-            _, status, reason = self.project.faults.popleft()
-            if not status:
-                raise ConnectionAbortedError
+    def _fail(self, method: str) -> bool:
+        """Whether the answer is to be lost. Raises another answer, or ends the connection."""
+        if not self.project.faults or self.project.faults[0][0] not in (method, "*"):
+            return False
+        _, status, reason = self.project.faults.popleft()
+        if status > 0:
             raise Refused(status, reason, f"injected {reason}")
+        if not status:
+            raise ConnectionAbortedError
+        return True
 
     def _reply(self, status: int, body: Json) -> None:
         data = json.dumps(body).encode()

@@ -147,8 +147,9 @@ async def test_what_is_not_said_is_as_the_primary_s(project: Project) -> None:
 
 
 async def test_two_at_once_although_the_primary_takes_one_operation_at_a_time(project: Project) -> None:
+    project.waits_for_refusal = True
     await have(project, TWO)
-    assert project.methods["instances.insert"] > 2, "the second was refused until the first was done"
+    assert project.refusals, "the second was refused until the first was done"
     made = provider(project, TWO)
     assert [(one.name, one.host, one.port) for one in await made.endpoints()] == [
         ("primary", "34.0.0.1", 5432),
@@ -333,7 +334,9 @@ async def test_changes_are_made_as_one_and_waited_for(project: Project) -> None:
         " --availability-type=ZONAL --update-labels=environment=test"
         " --database-flags=log_connections=on,max_connections=600"
     )
+    await made.carry_out(step.change, unheard)
     await made.close()
+    assert project.instances["replica-1"]["settings"]["tier"] == "db-custom-8-30720", "it is when it says so"
     await have(project, changed)
     assert [method for method, _ in project.writes()] == ["instances.insert", "instances.patch"]
     assert project.instances["replica-1"]["settings"]["userLabels"]["role"] == "read-replica"
@@ -434,6 +437,23 @@ async def test_a_call_that_was_throttled_or_lost_is_made_again(
     await have(project, ONE)
     project.faults.extend([("instances.list", status, reason)] * 3)
     assert re.search("throttles|answers 503|does not answer", (await refusal(project)).message)
+
+
+async def test_a_call_that_was_done_and_its_answer_lost_is_not_done_twice(project: Project) -> None:
+    project.faults.append(("instances.insert", -1, ""))
+    await have(project, ONE)
+    assert project.methods["instances.insert"] == 2, "the second was refused: it is there already"
+    project.faults.append(("instances.patch", -1, ""))
+    await have(project, f'{ONE}class = "db-n1-standard-4"')
+    made = provider(project)
+    project.faults.append(("instances.delete", -1, ""))
+    await apply(made, await plan_destroy(made))
+    assert sorted(project.instances) == ["hotel"]
+    project.replica("replica-2", tags={"pgfleet": "hospitality"})
+    project.faults.append(("instances.promoteReplica", -1, ""))
+    await made.promote("replica-2", unheard)
+    await made.close()
+    assert "masterInstanceName" not in project.instances["replica-2"]
 
 
 async def test_a_wait_that_takes_too_long_says_how_far_it_is(project: Project) -> None:

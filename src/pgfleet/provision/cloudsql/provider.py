@@ -86,8 +86,11 @@ class CloudSqlProvider:
         elif change.action is Action.CREATE:
             await work.create(self._body(name))
         elif change.action is Action.CHANGE:
-            attributes = {difference.attribute for difference in change.differences}
-            await work.change(lambda there: settings.alteration(self._replica(name), there, attributes))
+            replica, wanted = self._replica(name), {d.attribute: d.wanted for d in change.differences}
+            await work.change(
+                lambda there: settings.alteration(replica, there, wanted),
+                lambda there: wanted.items() <= settings.told(there).items(),
+            )
         elif change.action is Action.FINISH:
             await work.finish()
 

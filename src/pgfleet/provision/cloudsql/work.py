@@ -72,13 +72,21 @@ class Work:
         """Wait until it serves."""
         await self._until(lambda instance: instance.serves)
 
-    async def change(self, body_of: Callable[[Instance], Mapping[str, Any]]) -> None:
+    async def change(
+        self, body_of: Callable[[Instance], Mapping[str, Any]], became: Callable[[Instance], bool]
+    ) -> None:
         """Make it as it is wanted, when it is whole."""
         await self._until(lambda instance: instance.state == READY)
         instance = await self._there()
         self._own(instance)
-        await self._do("PATCH", f"instances/{self._name}", body_of(instance))
-        await self.finish()
+        try:
+            operation = await self._begin("PATCH", f"instances/{self._name}", body_of(instance))
+        except ApiFailure as failure:
+            if not became(await self._there()):  # by an attempt whose answer was lost
+                raise failed(failure, self._name) from failure
+        else:
+            await self._operation(operation)
+        await self._until(lambda instance: instance.serves and became(instance))
 
     async def remove(self) -> None:
         """Delete it, if it is still ours and still a replica, and wait until it is gone."""
@@ -88,7 +96,7 @@ class Work:
         if instance.state != DELETING:
             self._own(instance)
             self._removable(instance)
-            await self._do("DELETE", f"instances/{self._name}")
+            await self._delete()
         async for _ in self._pace.looks():
             if await self._described() is None:
                 return
@@ -98,17 +106,23 @@ class Work:
     async def promote(self) -> None:
         """Make it an instance of its own, and wait until it is."""
         self._own(await self._there())
-        await self._do("POST", f"instances/{self._name}/promoteReplica")
+        try:
+            operation = await self._begin("POST", f"instances/{self._name}/promoteReplica")
+        except ApiFailure as failure:
+            if (await self._there()).source:  # else an attempt whose answer was lost has done it
+                raise failed(failure, self._name) from failure
+        else:
+            await self._operation(operation)
         await self._until(lambda i: i.state == READY and not i.source, watches=False)
 
-    async def _do(self, method: str, path: str, body: object = None) -> None:
+    async def _delete(self) -> None:
         try:
-            operation = await self._begin(method, path, body)
+            operation = await self._begin("DELETE", f"instances/{self._name}")
         except ApiFailure as failure:
-            if method == "DELETE" and failure.code in NOT_THERE_REASONS:
-                return
-            raise failed(failure, self._name) from failure
-        await self._operation(operation)
+            if failure.code not in NOT_THERE_REASONS:
+                raise failed(failure, self._name) from failure
+        else:
+            await self._operation(operation)
 
     async def _begin(self, method: str, path: str, body: object = None) -> dict[str, Any]:
         """Make a request as soon as no other operation keeps Cloud SQL from it. Raises ApiFailure."""

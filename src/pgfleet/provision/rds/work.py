@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 from pgfleet.clouds.aws import Rds
@@ -78,7 +77,7 @@ class Work:
         instance = await self._there()
         self._own(instance)
         for call in calls.alteration(replica, instance, differences):
-            await asked(partial(self._call, call), self._name)
+            await self._ask(call)
         await self._until(lambda instance: instance.status == READY and self._became(instance, differences))
         self._tell_of_reboot(await self._there())
 
@@ -90,14 +89,18 @@ class Work:
         if instance.status != DELETING:
             self._own(instance)
             self._childless(instance)
-            await self._delete()
+            await self._ask(calls.removal(self._name, self._api.region), NOT_THERE)
         await self._gone()
 
     async def promote(self) -> None:
         """Make it an instance of its own, and wait until it is."""
         instance = await self._there()
         self._own(instance)
-        await asked(partial(self._call, calls.promotion(self._name, self._api.region)), self._name)
+        try:
+            await self._begin(calls.promotion(self._name, self._api.region), self._look)
+        except ApiFailure as failure:
+            if (await self._there()).source:  # else an attempt whose answer was lost has done it
+                raise failed(failure, self._name) from failure
         await self._until(lambda i: i.status == READY and not i.source, watches=False)
 
     async def _begin(self, call: calls.Call, busy: Callable[[], Instance | None]) -> None:
@@ -117,11 +120,12 @@ class Work:
                 return
         raise self._late("not even begun")
 
-    async def _delete(self) -> None:
+    async def _ask(self, call: calls.Call, beside: str = "") -> None:
+        """Make a call about this instance when it is at rest. A failure of the code `beside` is as good as done."""
         try:
-            await self._begin(calls.removal(self._name, self._api.region), self._look)
+            await self._begin(call, self._look)
         except ApiFailure as failure:
-            if failure.code != NOT_THERE:
+            if failure.code != beside:
                 raise failed(failure, self._name) from failure
 
     async def _gone(self) -> None:
