@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
+import pty
 import shlex
 import signal
 import subprocess
 import tempfile
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,9 +21,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from pgfleet import AsyncReplicaRouter
+from pgfleet.cli import provision_fleet
 from pgfleet.cli.app import app
 from pgfleet.local import LocalFleet
-from pgfleet.settings import Settings
+from pgfleet.settings import Dsn, Settings
 from pgfleet.settings.fleet_file import read_fleet_file
 from pgfleet.testing.waiting import eventually_async
 from tests.cli.command import COMMAND, environment, pgfleet, row
@@ -208,7 +212,7 @@ def test_running_readers_take_a_new_replica_in_and_leave_an_old_one_without_an_e
             try:
                 done = await asyncio.to_thread(pgfleet, "provision", "apply", "--yes", "--file", file)
                 assert done.returncode == 0, done.stderr
-                assert "connections are still open" not in done.stderr
+                assert "still open" not in done.stderr
                 await eventually_async(lambda: _is_healthy(router, "replica-9"))
                 assert [node.name for node in router.topology.nodes] == ["primary", "replica-1", "replica-9"]
             finally:
@@ -220,6 +224,58 @@ def test_running_readers_take_a_new_replica_in_and_leave_an_old_one_without_an_e
 
 async def _is_healthy(router: AsyncReplicaRouter[Any], name: str) -> bool:
     return router.is_healthy(name)
+
+
+@pytest.mark.parametrize(("answer", "code", "left"), [("n\n", 1, 1), ("\x03", 1, 1), ("y\n", 0, 0)])
+def test_a_person_is_asked_and_answers(place: Path, answer: str, code: int, left: int) -> None:
+    declare(place, "replica-1")
+    provision(place, "apply", "--yes")
+    primary, terminal = pty.openpty()
+    try:
+        process = subprocess.Popen(
+            [*COMMAND, "provision", "destroy", "--file", str(place / "fleet.toml")],
+            env=environment(),
+            stdin=terminal,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=_take_terminal,
+        )
+        assert process.stderr
+        read = ""
+        while "Remove these?" not in read:
+            read += process.stderr.read(1)
+        os.write(primary, answer.encode())
+        _, told = process.communicate(timeout=60)
+    finally:
+        os.close(primary)
+        os.close(terminal)
+    assert (process.returncode, "Traceback" in told) == (code, False)
+    assert len(LocalFleet.attach(place / "postgresql").names) == 1 + left
+
+
+def _take_terminal() -> None:
+    """Ctrl-C on it then reaches the process."""
+    os.setsid()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def test_a_reader_that_stays_is_waited_for_and_then_told_of(
+    running: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(provision_fleet, "FOLLOWED_S", 0.0)
+    monkeypatch.setattr(provision_fleet, "LEAVE_TIMEOUT_S", 1.0)
+    fleet = LocalFleet.attach(running / "postgresql")
+    primary, replica = (Dsn.parse(fleet.dsn(name, plain=True)) for name in ("primary", "replica-1"))
+
+    def lines() -> list[str]:
+        lines: list[str] = []
+        asyncio.run(provision_fleet.until_readers_left(primary, "replica-1", replica, lines.append))
+        return lines
+
+    with psycopg.connect(replica.reveal()):
+        assert lines() == ["1 of its connections are still open: they are cut"]
+    assert lines() == []
 
 
 def test_destroy_leaves_the_primary_and_nothing_else_of_the_file(place: Path) -> None:
@@ -269,6 +325,13 @@ def test_everything_wrong_is_told_at_once_and_nothing_is_done(tmp_path: Path) ->
     assert os.listdir(tmp_path) == ["fleet.toml"]
 
 
+def test_the_fleet_file_is_another_file(tmp_path: Path) -> None:
+    file = tmp_path / "fleet.toml"
+    file.write_text(FILE.replace('register = "replicas.toml"', "") + '[[replica]]\nname = "a"\n')
+    done = pgfleet("provision", "plan", "--file", str(file), environ={"PGFLEET_FLEET_FILE": str(file)})
+    assert (done.returncode, "PGFLEET_FLEET_FILE: is" in done.stderr) == (2, True)
+
+
 def test_without_a_file_the_hint_is_how_to_name_one(tmp_path: Path) -> None:
     assert "--file" in provision(tmp_path, "plan", code=2).stderr
 
@@ -278,7 +341,35 @@ def test_without_a_fleet_there_is_no_environment(tmp_path: Path) -> None:
     assert "there is no fleet in" in provision(tmp_path, "env", code=2).stderr
 
 
-def test_a_wrong_value_of_the_provider_s_own_is_told(tmp_path: Path) -> None:
-    (tmp_path / "fleet.toml").write_text(FILE.replace('"postgresql"', "7") + '[[replica]]\nname = "a"\n')
-    assert "[provider] directory: is not a text" in provision(tmp_path, "plan", code=2).stderr
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('"postgresql"', "7", "[provider] directory: is not a text"),
+        ('"postgresql"', '"postgresql"\nsettings = 7', "[provider] settings: is no table of values"),
+        (
+            '"postgresql"',
+            '"postgresql"\nsettings = { port = 7 }',
+            "[provider] settings: the fleet sets port itself",
+        ),
+    ],
+)
+def test_a_wrong_value_of_the_provider_s_own_is_told(tmp_path: Path, old: str, new: str, told: str) -> None:
+    (tmp_path / "fleet.toml").write_text(FILE.replace(old, new) + '[[replica]]\nname = "a"\n')
+    assert told in provision(tmp_path, "plan", code=2).stderr
     assert not (tmp_path / "postgresql").exists()
+
+
+def test_a_step_that_fails_is_named_with_its_cause_and_what_to_do(place: Path) -> None:
+    LocalFleet.remove(place / "postgresql")
+    declare(place, "replica-1")
+    whole = (place / "fleet.toml").read_text()
+    (place / "fleet.toml").write_text(
+        whole.replace('"postgresql"', '"postgresql"\nsettings = { work_mem = "lots" }')
+    )
+    failed = provision(place, "apply", code=2).stderr
+    assert f"error: create the primary in {place}/postgresql: primary did not start" in failed
+    assert 'invalid value for parameter "work_mem"' in failed
+    assert "`pgfleet provision apply` then goes on from here." in failed
+    assert "create replica-1" not in failed, "it needs the primary"
+    (place / "fleet.toml").write_text(whole)
+    provision(place, "apply")

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from signal import SIGKILL
+
 import pytest
 
 from pgfleet.errors import LocalFleetError
 from pgfleet.local import LocalFleet
+from pgfleet.local.processes import processes_of
+from pgfleet.local.resizing import NOBODY_S_TITLE
 from pgfleet.testing import eventually
 
 
@@ -41,7 +47,8 @@ def test_one_that_is_down_leaves_too(fleet: LocalFleet) -> None:
     fleet.add_replica("replica-4")
     fleet.kill("replica-4")
     fleet.remove_replica("replica-4")
-    assert (fleet.remnants, "replica_4" in slots(fleet)) == ((), False)
+    assert not fleet.remnants
+    assert "replica_4" not in slots(fleet)
 
 
 def test_a_restarted_fleet_has_the_new_one(fleet: LocalFleet) -> None:
@@ -58,12 +65,31 @@ def test_what_a_killed_join_left_is_seen_and_taken_up_or_away(fleet: LocalFleet)
     fleet.sql("primary", "select pg_create_physical_replication_slot('half', true)")
     assert fleet.remnants == ("half",)
     fleet.add_replica("half")
-    assert (fleet.remnants, "half" in fleet.names) == ((), True)
+    assert not fleet.remnants
+    assert "half" in fleet.names
     fleet.remove_replica("half")
     (fleet.directory / "nodes" / "half").mkdir()
     fleet.sql("primary", "select pg_create_physical_replication_slot('half', true)")
     fleet.remove_replica("half")
-    assert (fleet.remnants, "half" in slots(fleet)) == ((), False)
+    assert not fleet.remnants
+    assert "half" not in slots(fleet)
+
+
+def test_a_copy_that_outlived_its_starter_is_ended_before_the_next_one_begins(fleet: LocalFleet) -> None:
+    """Both would write into one directory."""
+    data = fleet.directory / "nodes" / "half" / "data"
+    data.mkdir(parents=True)
+    orphan = subprocess.Popen(
+        [sys.executable, "-c", "import sys; sys.stdin.read()", data], stdin=subprocess.PIPE
+    )
+    try:
+        eventually(lambda: processes_of(str(data), NOBODY_S_TITLE))
+        fleet.add_replica("half")
+        assert orphan.wait(10) == -SIGKILL
+    finally:
+        orphan.kill()
+        orphan.communicate()
+    fleet.remove_replica("half")
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,7 @@ def verify(file: File = DECLARATION, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def destroy(file: File = DECLARATION, yes: Yes = False, as_json: AsJson = False) -> None:
+def destroy(file: File = DECLARATION, allow: Allow = None, yes: Yes = False, as_json: AsJson = False) -> None:
     """Remove what this file made, and nothing else: its replicas, their slots, their lines in the fleet file.
 
     Never the primary. Readers leave a replica before it ends.
@@ -127,7 +127,7 @@ def destroy(file: File = DECLARATION, yes: Yes = False, as_json: AsJson = False)
         made = await plan_destroy(wanted.provider)
         _refuse_problems(made)
         _confirm(made, yes)
-        await carry_out(wanted.provider, made, lines)
+        await carry_out(wanted.provider, made, lines, allow or ())
         return made
 
     wanted, made = _with(file, go)
@@ -208,7 +208,8 @@ def _confirm(made: Plan, yes: bool) -> None:
         raise ProvisionError(
             "this removes something, and nobody can be asked", "Look at the plan, and add --yes"
         )
-    typer.confirm("Remove these?", abort=True, err=True)
+    with ending_as_ctrl_c():  # else the event loop takes Ctrl-C for itself, and the question stays
+        typer.confirm("Remove these?", abort=True, err=True)
 
 
 def _print_json(value: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from pgfleet.provision.redact import redacted
 from pgfleet.provision.registration import Registered, fleet_file
 from pgfleet.provision.registry import open_provider
 from pgfleet.settings import Dsn, NodeSettings, Settings
+from pgfleet.settings.variables import FLEET_FILE
 
 ASKING = "pgfleet provision"
 """The application_name of our own connections."""
@@ -54,6 +56,11 @@ def wanted_by(file: Path, environ: Mapping[str, str]) -> Wanted:
     declaration = read_declaration(file)
     platform = open_provider(declaration, environ)
     path = fleet_file(declaration, environ)
+    if path == os.path.realpath(file):
+        raise ConfigurationError(
+            (f"{FLEET_FILE}: is {file} itself, which says what is wanted",),
+            "The fleet file, which processes follow and which holds passwords, is another file.",
+        )
     provider = platform
     if path:
 
@@ -108,7 +115,7 @@ async def until_readers_left(primary: Dsn, name: str, replica: Dsn, tell: Tell) 
             if readers == 0 and monotonic() > edited_s + FOLLOWED_S:
                 return
             await asyncio.sleep(PAUSE_S)
-    tell(f"{readers} connections are still open: they are cut")
+    tell(f"{readers} of its connections are still open: they are cut")
 
 
 async def _readers(router: Any, name: str) -> int:

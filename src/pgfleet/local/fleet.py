@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
 from pgfleet.errors import LocalFleetError
 from pgfleet.local import build
 from pgfleet.local.account import Account
-from pgfleet.local.binaries import find_binaries
+from pgfleet.local.building import PRIMARY, build_fleet, is_built
 from pgfleet.local.cluster import Cluster
 from pgfleet.local.configuration import DATABASE, PLAIN_USER, SUPERUSER, check_settings
-from pgfleet.local.freeports import reserved_ports
-from pgfleet.local.layout import Layout, state_root, temporary_directory
+from pgfleet.local.layout import Layout, temporary_directory
 from pgfleet.local.resizing import Tell, add_replica, owner, remnant, remnants, remove_replica, resume_replica
 from pgfleet.local.server import LocalNode, Server, ServerState
 from pgfleet.local.session import Rows
-from pgfleet.local.state import FleetState, NodeState, Setting
+from pgfleet.local.state import FleetState, Setting
 from pgfleet.local.status import LocalStatus, fleet_status
 from pgfleet.settings.replica_names import numbered
 
-PRIMARY = "primary"
 MOST_REPLICAS = 16
 LONGEST_DELAY_S = 86_400.0
 
@@ -61,17 +57,17 @@ class LocalFleet:
             raise LocalFleetError(f"{replicas} replicas", f"from 0 to {MOST_REPLICAS}")
         layout = Layout.at(directory, account)
         with layout.locked(account):
-            if _is_built(layout):
+            if is_built(layout):
                 Cluster(layout, FleetState.load(layout.state)).bring_up()
             else:
-                _build(layout, account, replicas, pg_bin, wanted)
+                build_fleet(layout, account, replicas, pg_bin, wanted)
         return cls(layout)
 
     @classmethod
     def attach(cls, directory: str | Path | None = None) -> Self:
         """The fleet that is in `directory`, in whatever state its servers are."""
         layout = Layout.at(directory, Account.choose())
-        if not _is_built(layout):
+        if not is_built(layout):
             raise LocalFleetError(f"there is no fleet in {layout.directory}", "pgfleet local up starts one")
         return cls(layout)
 
@@ -277,47 +273,3 @@ class LocalFleet:
             verb = "thaw" if state is ServerState.FROZEN else "restart"
             raise LocalFleetError(f"{name} is {state}", f"pgfleet local {verb} {name}")
         return server
-
-
-def _is_built(layout: Layout) -> bool:
-    try:
-        return FleetState.load(layout.state).is_built
-    except FileNotFoundError:
-        return False
-
-
-def _build(
-    layout: Layout,
-    account: Account,
-    replicas: int,
-    pg_bin: str | Path | None,
-    settings: dict[str, Setting],
-) -> None:
-    """Build a fleet. When that fails its servers end, its logs stay, and the next attempt begins from nothing."""
-    try:
-        binaries = find_binaries(pg_bin, account, state_root(account))
-    except LocalFleetError:
-        layout.clear()  # nothing is there yet but the lock
-        raise
-    names = (PRIMARY, *(f"replica-{number}" for number in range(1, replicas + 1)))
-    with reserved_ports(len(names)) as ports:
-        state = FleetState(
-            pg_bin=str(binaries.directory),
-            postgresql=binaries.version,
-            uid=account.uid,
-            gid=account.gid,
-            password=secrets.token_urlsafe(18),
-            plain_password=secrets.token_urlsafe(18),
-            settings=settings,
-            nodes=tuple(NodeState(name, port, PRIMARY) for name, port in zip(names, ports, strict=True)),
-        )
-        state.save(layout.state)
-        cluster = Cluster(layout, state)
-        cluster.build()
-    try:
-        cluster.start_first_time()
-    except BaseException:
-        for name in names:
-            cluster.server(name).kill()
-        raise
-    replace(state, is_built=True).save(layout.state)

@@ -16,12 +16,13 @@ from pgfleet.local.cluster import Cluster, keep_slot
 from pgfleet.local.configuration import cluster_name, conninfo, slot_name
 from pgfleet.local.freeports import reserved_ports
 from pgfleet.local.layout import Layout
-from pgfleet.local.processes import processes_of
+from pgfleet.local.processes import Process, processes_of
 from pgfleet.local.server import LocalNode, Server, ServerState
 from pgfleet.local.state import NodeState
 
 NAME = re.compile("[a-z][a-z0-9-]{0,49}")
 RESUME_TIMEOUT_S = 5.0
+SWEEP_TIMEOUT_S = 15.0
 OWNER = "owner"
 NOBODY_S_TITLE = "\0"
 """No process calls itself so."""
@@ -131,6 +132,12 @@ def _sweep(layout: Layout, name: str) -> None:
     if layout.node(name).exists():
         left = remnant(layout, name)
         left.sweep()
-        for process in processes_of(str(left.node.data_directory), NOBODY_S_TITLE):
-            with contextlib.suppress(PermissionError):
-                process.send(SIGKILL)
+        left.wait(lambda: not _killed(left.node.data_directory), SWEEP_TIMEOUT_S, "let go of its directory")
+
+
+def _killed(data_directory: Path) -> list[Process]:
+    """Those that have the directory on their command lines, each sent SIGKILL."""
+    left = processes_of(str(data_directory), NOBODY_S_TITLE)
+    for process in left:
+        process.send(SIGKILL)
+    return left

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -152,7 +151,7 @@ def _quoted(value: str) -> str:
 
 
 def _manifest(kind: str, fleet: str, key: str, values: Mapping[str, str]) -> str:
-    """YAML, of which JSON's strings are a part."""
+    """YAML, each value in double quotes: `true` and `30000` are texts here."""
     lines = [
         "apiVersion: v1",
         f"kind: {kind}",
@@ -160,6 +159,12 @@ def _manifest(kind: str, fleet: str, key: str, values: Mapping[str, str]) -> str
         f"  name: {fleet}-read-replicas",
         *(["type: Opaque"] if kind == "Secret" else []),
         f"{key}:",
-        *(f"  {name}: {json.dumps(value)}" for name, value in values.items()),
+        *(f"  {name}: {_yaml(value)}" for name, value in values.items()),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _yaml(value: str) -> str:
+    """Whatever could be more than itself is escaped by its number."""
+    plain = (c if c.isprintable() and c not in '"\\' else f"\\U{ord(c):08x}" for c in value)
+    return f'"{"".join(plain)}"'

@@ -119,7 +119,7 @@ class _Reading:
         if not isinstance(register, str):
             return ""
         wanted = os.path.normpath(path.parent / register)
-        if wanted == str(path):
+        if os.path.realpath(wanted) == os.path.realpath(path):
             self.problems.append(
                 "[fleet] register: is this file itself; write the path of another, which holds passwords"
             )

@@ -14,6 +14,7 @@ from pgfleet.errors import ConfigurationError, LocalFleetError
 from pgfleet.local import LocalFleet, LocalStatus, ServerState
 from pgfleet.local.account import Account
 from pgfleet.local.binaries import find_binaries
+from pgfleet.local.configuration import check_settings
 from pgfleet.local.layout import Layout, state_root
 from pgfleet.provision.declaration import Declaration, Keys
 from pgfleet.provision.provider import Endpoint, Provider, Sight, Step, Tell
@@ -41,8 +42,14 @@ def _wrong_values(declaration: Declaration) -> Iterator[str]:
     for key in ("directory", "pg_bin"):
         if not isinstance(declaration.options.get(key, ""), str):
             yield f'[provider] {key}: is not a text; write {key} = "path"'
-    if not isinstance(declaration.options.get("settings", {}), dict):
-        yield '[provider] settings: is no table; write settings = { work_mem = "8MB" }'
+    settings = declaration.options.get("settings", {})
+    if not isinstance(settings, dict) or not all(isinstance(v, str | int | float) for v in settings.values()):
+        yield '[provider] settings: is no table of values; write settings = { work_mem = "8MB" }'
+        return
+    try:
+        check_settings(settings)
+    except LocalFleetError as error:
+        yield f"[provider] settings: {error.message}; {error.hint}"
 
 
 class LocalProvider:

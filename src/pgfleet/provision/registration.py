@@ -30,16 +30,9 @@ Drained = Callable[[str, Dsn, Tell], Awaitable[None]]
 
 
 def fleet_file(declaration: Declaration, environ: Mapping[str, str]) -> str:
-    """Where the replicas are written; empty: nowhere."""
-    return (
-        declaration.register or os.path.realpath(environ[FLEET_FILE])
-        if _has_one(declaration, environ)
-        else ""
-    )
-
-
-def _has_one(declaration: Declaration, environ: Mapping[str, str]) -> bool:
-    return bool(declaration.register or environ.get(FLEET_FILE, "").strip())
+    """Where the replicas are written; empty: nowhere. Behind a link it is the file itself."""
+    path = declaration.register or environ.get(FLEET_FILE, "").strip()
+    return os.path.realpath(path) if path else ""
 
 
 class Registered:
@@ -131,8 +124,14 @@ class Registered:
 
     def _existing(self, node: NodeSettings, endpoint: Endpoint | None) -> Existing:
         attributes = {"weight": str(node.weight), "zone": node.zone or ""}
-        is_there = endpoint is not None and node.dsn.reveal() == at(self._dsn(), endpoint).reveal()
-        return Existing(Resource(KIND, node.name, attributes), is_ready=is_there)
+        return Existing(Resource(KIND, node.name, attributes), is_ready=self._leads_to(node, endpoint))
+
+    def _leads_to(self, node: NodeSettings, endpoint: Endpoint | None) -> bool:
+        """Without a connection string nobody can tell, and there is a problem already."""
+        try:
+            return endpoint is not None and node.dsn.reveal() == at(self._dsn(), endpoint).reveal()
+        except PgfleetError:
+            return False
 
     def _step(self, change: Change, needs: frozenset[Key]) -> Step:
         name = change.resource.name

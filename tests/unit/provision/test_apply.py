@@ -15,7 +15,7 @@ from pgfleet.core.changes import Action, Change, Existing, Key, Resource
 from pgfleet.errors import ProvisionError
 from pgfleet.provision.apply import Progress, apply
 from pgfleet.provision.plan import Plan, plan_apply, plan_destroy
-from pgfleet.provision.provider import Provider, Step
+from pgfleet.provision.provider import Provider, Step, Tell
 from tests.unit.provision.fake import PIECES, FakeProvider, Killed, World, fleet, replica, slot
 
 
@@ -59,6 +59,23 @@ def test_what_needs_nothing_of_one_another_runs_at_the_same_time() -> None:
     begun = provider.log.index
     assert begun("began replica/b") < begun("ended replica/a")
     assert begun("ended slot/a") < begun("began replica/a")
+
+
+def test_a_step_begins_when_its_own_needs_are_done_however_slow_others_are() -> None:
+    class Slow(FakeProvider):
+        async def carry_out(self, change: Change, tell: Tell) -> None:
+            if change.resource.key == ("slot", "b"):
+                await replica_a.wait()
+            await super().carry_out(change, tell)
+            if change.resource.key == ("replica", "a"):
+                replica_a.set()
+
+    async def go() -> None:
+        provider = Slow(World(), fleet("a", "b"))
+        await asyncio.wait_for(apply(provider, await plan_apply(provider)), 10)
+
+    replica_a = asyncio.Event()
+    asyncio.run(go())
 
 
 def test_after_a_failure_nothing_begins_and_what_runs_ends() -> None:

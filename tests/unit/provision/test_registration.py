@@ -39,7 +39,9 @@ def registered(
     world: World, path: Path, *replicas: WantedReplica, left: list[str] | None = None
 ) -> Registered:
     async def drained(name: str, dsn: Dsn, tell: Tell) -> None:
-        assert ("replica", name) in world.there, "its readers leave before it goes"
+        for _ in range(4 * PIECES):
+            await asyncio.sleep(0)
+        assert world.there[("replica", name)].is_ready, "its readers leave before it goes"
         assert name not in names(path)
         world.piece()
         (left if left is not None else []).append(f"{name} at {dsn.display}")
@@ -140,14 +142,17 @@ def test_a_replica_that_moved_is_written_anew(tmp_path: Path) -> None:
     assert nodes(path)["b"].dsn.hosts == (("host-b", 5432),)
 
 
-def test_without_a_connection_string_the_plan_says_so(tmp_path: Path) -> None:
-    provider = registered(World(), tmp_path / "replicas.toml", A)
-
+def test_without_a_connection_string_the_plan_says_so_and_destroy_still_works(tmp_path: Path) -> None:
     def unset() -> Dsn:
         raise ConfigurationError(("DATABASE_URL: is not set",), "Set it.")
 
+    world, path = World(), tmp_path / "replicas.toml"
+    run(registered(world, path, A))
+    provider = registered(world, path, A)
     provider._dsn = unset
     assert planned(provider).problems == ("DATABASE_URL: is not set; Set it.",)
+    destroy(provider)
+    assert (names(path), world.there) == (set(), {})
 
 
 def test_a_broken_fleet_file_is_a_problem_and_is_left_alone(tmp_path: Path) -> None:

@@ -116,7 +116,6 @@ class CloudSqlProvider:
             await asyncio.to_thread(self._opened.close)
 
     def _look(self) -> Sight:
-        self._seen = Seen()
         api = self._api()
         replicas = self._declaration.replicas
         found = {one["name"]: Instance(one, self._project) for one in api.listed("instances")}

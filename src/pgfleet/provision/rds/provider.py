@@ -120,7 +120,6 @@ class RdsProvider:
             await asyncio.to_thread(api.close)
 
     def _look(self) -> Sight:
-        self._seen = Seen()
         self._check_regions()
         replicas = self._declaration.replicas
         source = self._find_source()

@@ -110,10 +110,12 @@ class Work:
             try:
                 await asyncio.to_thread(self._call, call)
             except ApiFailure as failure:
+                if failure.code != WRONG_STATE:
+                    raise
                 other = await asked(busy, self._name)
                 is_at_rest = other is None or other.status in (READY, *BROKEN)
                 refused_at_rest = refused_at_rest + 1 if is_at_rest else 0
-                if failure.code != WRONG_STATE or refused_at_rest == PATIENCE:
+                if refused_at_rest == PATIENCE:
                     raise
                 self._say(f"waits for {other.name}, which is {other.status}" if other else "waits")
             else:
