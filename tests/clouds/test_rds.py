@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -123,6 +125,30 @@ async def test_two_are_made_although_each_makes_the_primary_busy(account: Accoun
         ("replica-2", 5432),
     ]
     assert endpoints[0].host.startswith("hotel.")
+
+
+async def test_somebody_may_ask_for_the_endpoints_while_steps_begin(account: Account) -> None:
+    """As the registration of one replica does, while another is made."""
+    made = provider(account)
+    (step,) = (await plan_apply(made)).steps
+    api = made._api(REGION)
+    release = threading.Event()
+
+    def wait(**_: Any) -> None:
+        release.wait(20)
+
+    api.client.meta.events.register("before-call.rds", wait)
+    try:
+        asking = asyncio.create_task(made.endpoints())
+        await asyncio.sleep(0)
+        making = asyncio.create_task(made.carry_out(step.change, unheard))
+        await asyncio.sleep(0)
+        assert not making.done()
+        release.set()
+        await asyncio.gather(asking, making)
+    finally:
+        release.set()
+        api.client.meta.events.unregister("before-call.rds", wait)
 
 
 async def test_a_replica_is_no_endpoint_before_it_streams(account: Account) -> None:
