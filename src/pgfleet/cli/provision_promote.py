@@ -17,7 +17,7 @@ from pgfleet.errors import ProvisionError
 IN_SHORT = "Make a replica an instance of its own, which takes writes."
 AFTERWARDS = (
     "{name} takes writes now. Routers that know it take it for the primary: write it into [primary] of {file}, and set"
-    " DATABASE_URL."
+    " DATABASE_URL and PGFLEET_DISCOVERY."
 )
 
 
@@ -59,7 +59,11 @@ def _confirm(name: str, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise ProvisionError("a promotion cannot be taken back, and nobody can be asked", "Add --yes.")
-    typer.confirm(f"Make {name} an instance that takes writes, for good?", abort=True, err=True)
+    typer.confirm(
+        f"Make {name} an instance that takes writes, for good? Routers that know it will write there.",
+        abort=True,
+        err=True,
+    )
 
 
 def _tell(line: str) -> None:
