@@ -62,6 +62,7 @@ class Behaviour:
             return shim._account.addresses.get(name, f"{name}.c9akciq32.{database.region}.rds.amazonaws.com")
 
         patch.setattr(DBInstance, "address", property(address))
+        patch.setattr(DBInstance, "db_parameter_group_status_list", property(_parameter_groups))
         patch.setattr(RDSResponse, "describe_orderable_db_instance_options", orderable)
         for operation in (
             "create_db_instance_read_replica",
@@ -102,6 +103,7 @@ class Behaviour:
             refuse("InvalidDBInstanceState", f"Database instance {name} is not in available state.")
         if said.get("db_instance_class", "db.r5.large") not in CATALOGUE:
             refuse("InvalidParameterCombination", "RDS does not support the DBInstanceClass")
+        self._has_group(backend, said)
         if not said.get("apply_immediately"):
             return database
         database.pending_modified_values = {"DBInstanceClass": said.get("db_instance_class")}
@@ -115,6 +117,8 @@ class Behaviour:
         database.performance_insights_enabled = said.get(
             "enable_performance_insights", getattr(database, "performance_insights_enabled", False)
         )
+        if said.get("db_parameter_group_name"):
+            database.parameters_apply = "pending-reboot"
         database.pending_modified_values = {}
         database.status = "available"
 
@@ -171,6 +175,7 @@ class Behaviour:
             refuse("InvalidDBInstanceState", f"{source.db_instance_identifier} is not in available state.")
         if len(source.replicas) >= MOST_REPLICAS or len(backend.databases) >= self._account.quota:
             refuse("InstanceQuotaExceeded", "The request would exceed the maximum number of DB instances.")
+        self._has_group(backend, said)
         letters = CATALOGUE.get(said.get("db_instance_class") or source.db_instance_class)
         if letters is None:
             refuse("InvalidParameterCombination", "RDS does not support creating this DBInstanceClass")
@@ -179,6 +184,11 @@ class Behaviour:
             refuse("InvalidVPCNetworkStateFault", f"{zone} is not a valid availability zone.")
         if source.storage_encrypted and source.region != backend.region_name and not said.get("kms_key_id"):
             refuse("KMSKeyNotAccessibleFault", "A KMS key of the destination region is needed.")
+
+    def _has_group(self, backend: Any, said: dict[str, Any]) -> None:
+        name = said.get("db_parameter_group_name")
+        if name and name not in backend.db_parameter_groups:
+            refuse("DBParameterGroupNotFound", f"DB Parameter Group {name} not found.")
 
     def _stream(self, replica: Any) -> None:
         status, message = self._account.replication
@@ -199,6 +209,13 @@ class Behaviour:
         source = self._source(backend, database.source_db_instance_identifier)
         mine = {database.db_instance_identifier, database.db_instance_arn}
         source.replicas = [name for name in source.replicas if name not in mine]
+
+
+def _parameter_groups(database: Any) -> list[dict[str, str]]:
+    """With what moto leaves out: those of a new group hold after a restart."""
+    status = getattr(database, "parameters_apply", "in-sync")
+    groups = database.db_parameter_groups()
+    return [{"DBParameterGroupName": group.name, "ParameterApplyStatus": status} for group in groups]
 
 
 def _method(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -305,6 +305,27 @@ async def test_changes_are_made_and_waited_for(account: Account) -> None:
     assert facts("replica-1")["PerformanceInsightsEnabled"] is False
 
 
+async def test_a_parameter_group_holds_after_a_restart_which_is_said(account: Account) -> None:
+    group = f'{ONE}parameter_group = "reports"\nsecurity_groups = ["sg-2", "sg-1"]\n'
+    await have(account, ONE)
+    made = provider(account, group)
+    with pytest.raises(ProvisionError, match="there is no such parameter group") as caught:
+        await apply(made, await plan_apply(made))
+    assert "aws rds create-db-parameter-group" in caught.value.hint
+    client(REGION).call(
+        "CreateDBParameterGroup",
+        DBParameterGroupName="reports",
+        DBParameterGroupFamily="postgres16",
+        Description="d",
+    )
+    (step,) = (await plan_apply(made)).steps
+    told: list[str] = []
+    await made.carry_out(step.change, told.append)
+    assert "hold after a restart: aws rds reboot-db-instance --region us-east-1" in told[-1]
+    await have(account, group)
+    assert facts("replica-1")["DBParameterGroups"][0]["DBParameterGroupName"] == "reports"
+
+
 async def test_a_public_replica_becomes_private(account: Account) -> None:
     await have(account, ONE)
     account.instance("replica-1").publicly_accessible = True
