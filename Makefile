@@ -31,7 +31,7 @@ unit: $(VENV)/.dev ## values in, values out: no socket, no sleep
 docs: $(VENV)/.dev ## build the pages into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-servers: ## what the tests start: PostgreSQL with TLS, etcd, Patroni, PgBouncer, dnsmasq (Debian, as root: installs it)
+servers: ## what the tests start: PostgreSQL with TLS, etcd, Patroni, PgBouncer, dnsmasq, Prometheus (Debian, as root: installs it)
 	scripts/install-test-servers
 
 properties: $(VENV)/.dev ## the properties among the unit tests, with all their examples

@@ -21,6 +21,7 @@ BENCHMARKS = {
     ),
     "local": ("a primary and three replicas from nothing", "bench.local"),
     "provision": ("the same by a file, as it is typed, to verified", "bench.provision"),
+    "verify": ("the same by the command line, and the go-live checklist over it", "bench.verify"),
 }
 
 

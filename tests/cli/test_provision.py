@@ -21,7 +21,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from pgfleet import AsyncReplicaRouter
-from pgfleet.cli import provision_fleet
+from pgfleet.cli import provision_check, provision_fleet
 from pgfleet.cli.app import app
 from pgfleet.local import LocalFleet
 from pgfleet.settings import Dsn, Settings
@@ -51,6 +51,12 @@ def place() -> Iterator[Path]:
     for path in root.iterdir():
         path.unlink()
     root.rmdir()
+
+
+@pytest.fixture(autouse=True)
+def nobody_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who follows the fleet file is given no time to read it again: where one does, a process of its own waits."""
+    monkeypatch.setattr(provision_fleet, "FOLLOWED_S", 0.0)
 
 
 def declare(place: Path, *names: str, more: str = "") -> None:
@@ -172,7 +178,10 @@ def test_a_replica_that_is_gone_is_found_by_verify_and_brought_back_by_apply(run
     provision(running, "verify")
 
 
-def test_one_that_does_not_serve_is_told_with_its_reason(running: Path) -> None:
+def test_one_that_does_not_serve_is_told_with_its_reason(
+    running: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(provision_check, "PATIENCE_S", 1.0)
     fleet = LocalFleet.attach(running / "postgresql")
     fleet.sql("replica-1", "select pg_wal_replay_pause()")
     fleet.sql("primary", "create table if not exists moved (n int); insert into moved values (1)")
@@ -263,7 +272,6 @@ def _take_terminal() -> None:
 def test_a_reader_that_stays_is_waited_for_and_then_told_of(
     running: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(provision_fleet, "FOLLOWED_S", 0.0)
     monkeypatch.setattr(provision_fleet, "LEAVE_TIMEOUT_S", 1.0)
     fleet = LocalFleet.attach(running / "postgresql")
     primary, replica = (Dsn.parse(fleet.dsn(name, plain=True)) for name in ("primary", "replica-1"))

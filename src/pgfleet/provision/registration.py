@@ -168,7 +168,9 @@ class Registered:
             if replica.name in document.names():
                 document.change(replica.name, values)
             else:
-                document.add({"name": replica.name, **values})
+                names = list(self._replicas)
+                later = names[names.index(replica.name) + 1 :]
+                document.add({"name": replica.name, **values}, before=later)
 
     async def _leave(self, name: str, tell: Tell) -> None:
         from pgfleet.settings.fleet_document import editing

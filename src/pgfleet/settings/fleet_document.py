@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -43,8 +43,8 @@ class FleetDocument:
         """The replicas of the file, in order."""
         return [str(table["name"]) for table in self._tables()]
 
-    def add(self, values: Mapping[str, Any]) -> None:
-        """A replica with these keys, behind the others."""
+    def add(self, values: Mapping[str, Any], before: Collection[str] = ()) -> None:
+        """A replica with these keys, before the first that is called so, or else behind all others."""
         table = tomlkit.table()
         table.update(values)
         table.add(tomlkit.nl())
@@ -52,7 +52,8 @@ class FleetDocument:
             self._document.pop("replica", None)
             self._document.add(tomlkit.nl())
             self._document.add("replica", tomlkit.aot())
-        self._tables().append(table)
+        places = [place for place, name in enumerate(self.names()) if name in before]
+        self._tables().insert(places[0] if places else len(self.names()), table)
 
     def change(self, name: str, values: Mapping[str, Any]) -> None:
         """Give a replica these keys; what it has besides stays. Raises UnknownNode."""

@@ -95,6 +95,17 @@ def test_a_replica_is_written_when_it_is_ready_and_the_next_plan_is_empty(tmp_pa
     assert not planned(registered(world, path, A, B)).steps
 
 
+def test_they_stand_in_the_order_of_the_declaration_whoever_is_ready_first(tmp_path: Path) -> None:
+    world, path = World(), tmp_path / "replicas.toml"
+    path.write_text('# ours\n[[replica]]\nname = "x"\ndsn = "postgresql://x/d"\n')
+    run(registered(world, path, WantedReplica("c"), WantedReplica("d")))
+    run(registered(world, path, A, WantedReplica("c"), B, WantedReplica("d")))
+    assert list(nodes(path)) == ["x", "a", "c", "b", "d"]
+    assert path.read_text().startswith('# ours\n[[replica]]\nname = "x"\n')
+    assert "\n\n\n" not in path.read_text()
+    assert path.read_text().count("\n\n[[replica]]\n") == 3
+
+
 def test_weight_and_zone_follow_the_file_and_what_else_stands_there_stays(tmp_path: Path) -> None:
     world, path = World(), tmp_path / "replicas.toml"
     run(registered(world, path, A))
