@@ -39,7 +39,7 @@ def _no_network(self: socket.socket, *_: Any) -> NoReturn:
     raise ForbiddenInUnitTests("a unit test reached for the network")
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def no_sleep_no_socket() -> Iterator[None]:
     """Forbid sleeping, and connecting or listening anywhere.
 
