@@ -79,6 +79,7 @@ class Look:
         (positions,) = await self._ask(questions.POSITIONS, major)
         answered_s = self.clock()
         senders = await self._try(questions.SENDERS, major) or ()
+        receivers = await self._try(questions.RECEIVER, major) or ()
         conflicts = await self._try(questions.CONFLICTS, major) or ({"conflicts": None},)
         self.samples.append(
             Sample(
@@ -86,6 +87,7 @@ class Look:
                 answered_s,
                 Positions(**positions),
                 tuple(Sender(**row) for row in senders),
+                next((Receiver(**row) for row in receivers), None),
                 conflicts[0]["conflicts"],
             )
         )
@@ -109,7 +111,6 @@ class Look:
             self.samples[-1],
             MappingProxyType(settings),
             slots=self._all(questions.SLOTS, Slot),
-            receiver=self._one(questions.RECEIVER, Receiver),
             origin=self._one(questions.ORIGIN, Origin),
             sessions=self._all(questions.SESSIONS, Session),
             prepared=self._all(questions.PREPARED, Prepared),

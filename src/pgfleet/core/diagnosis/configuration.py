@@ -59,7 +59,7 @@ def without_slot(fleet: Fleet) -> Iterator[Finding]:
     """Standbys that nothing keeps log for."""
     primary = fleet.primary
     for node in fleet.standbys:
-        origin, receiver = node.facts.origin, node.facts.receiver
+        origin, receiver = node.facts.origin, node.receiver
         known = origin is not None or (receiver is not None and receiver.status is not None)
         if primary is None or not known or node.slot:
             continue

@@ -82,7 +82,7 @@ def _uses(node: Node) -> Iterator[tuple[float, str, str]]:
         )
         raised = f"alter database {identifier(server.database)} connection limit {server.database_limit * 2};"
         yield use.database_connections / server.database_limit, told, raised
-    if server.role_limit and use.role_connections is not None:
+    if server.role_limit:
         told = f"{use.role_connections} of {server.role_limit} connections of role {server.role}"
         raised = f"alter role {identifier(server.role)} connection limit {server.role_limit * 2};"
         yield use.role_connections / server.role_limit, told, raised

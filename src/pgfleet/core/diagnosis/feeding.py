@@ -57,8 +57,8 @@ def receivers(fleet: Fleet) -> Iterator[Finding]:
     for node in fleet.standbys:
         if node.receives or not node.knows_receiver:
             continue
-        receiver = node.facts.receiver
-        said = f"its walreceiver is {receiver.status}" if receiver else "it has no walreceiver"
+        receiver = node.receiver
+        said = "its walreceiver does not stay" if receiver else "it has no walreceiver"
         yield from _why_refused(fleet, node)
         yield Finding(
             "walreceiver-down",
@@ -89,7 +89,7 @@ def upstreams(fleet: Fleet) -> Iterator[Finding]:
     """Standbys that follow another server than the primary."""
     primary = fleet.primary
     for node in fleet.standbys:
-        found, receiver = fleet.sender_of(node), node.facts.receiver
+        found, receiver = fleet.sender_of(node), node.receiver
         if primary is None or receiver is None or not node.receives:
             continue
         if found and found[0].is_standby:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from pgfleet.core.diagnosis.snapshot import Facts, NodeSeen, Sender, Slot, Snapshot
+from pgfleet.core.diagnosis.snapshot import Facts, NodeSeen, Receiver, Sender, Slot, Snapshot
 from pgfleet.core.diagnosis.thresholds import Thresholds
 
 UNNAMED = frozenset(("", "walreceiver"))
@@ -41,21 +41,28 @@ class Node:
         return "what it receives" not in {unseen.what for unseen in self.seen.unseen}
 
     @property
+    def receiver(self) -> Receiver | None:
+        """Its walreceiver, when we looked last."""
+        return self.facts.last.receiver
+
+    @property
     def receives(self) -> bool:
-        """Whether its walreceiver is at work, or about to be."""
-        receiver = self.facts.receiver
-        return receiver is not None and receiver.status in (None, "starting", "streaming")
+        """Whether its walreceiver is at work. One that fails is begun anew every few seconds: it has another pid."""
+        receiver, before = self.receiver, self.facts.first.receiver
+        if receiver is None or before is None or receiver.pid != before.pid:
+            return False
+        return receiver.status in (None, "starting", "streaming")
 
     @property
     def slot(self) -> str | None:
         """The slot that it uses on the server it follows."""
-        receiver, origin = self.facts.receiver, self.facts.origin
+        receiver, origin = self.receiver, self.facts.origin
         return (receiver.slot if receiver else None) or (origin.slot if origin else None)
 
     @property
     def application_names(self) -> set[str]:
         """The names under which it may stand in `pg_stat_replication`."""
-        receiver, origin = self.facts.receiver, self.facts.origin
+        receiver, origin = self.receiver, self.facts.origin
         told = [receiver.application_name if receiver else None, origin.application_name if origin else None]
         known = [name for name in told if name] or [self.facts.text("cluster_name") or "", self.name]
         return {*known, self.name} - UNNAMED

@@ -195,7 +195,7 @@ def wrong_timeline(fleet: Fleet) -> Iterator[Finding]:
 
 def _timeline(node: Node) -> int | None:
     """The timeline that a standby is on. While it streams, its control file may be late: only the receiver counts."""
-    receiver = node.facts.receiver
+    receiver = node.receiver
     if receiver is not None and node.receives:
         return receiver.received_timeline
     return node.facts.server.timeline if node.knows_receiver else None

@@ -225,11 +225,7 @@ USE = Question(
     "how it is used",
     (
         Column("connections", "(select sum(numbackends)::int from pg_stat_database)"),
-        Column(
-            "role_connections",
-            "case when pg_has_role('pg_read_all_stats', 'usage') then "
-            "(select count(*) from pg_stat_activity where usename = current_user) end",
-        ),
+        Column("role_connections", "(select count(*) from pg_stat_activity where usename = current_user)"),
         Column(
             "database_connections",
             "(select numbackends from pg_stat_database where datname = current_database())",
@@ -306,7 +302,7 @@ WAL = Question(
     needs="lists_wal",
 )
 
-SAMPLED = (POSITIONS, SENDERS, CONFLICTS)
+SAMPLED = (POSITIONS, SENDERS, RECEIVER, CONFLICTS)
 """Asked twice."""
-ONCE = (SETTINGS, SLOTS, RECEIVER, ORIGIN, USE, SESSIONS, PREPARED, ARCHIVER, WAL)
+ONCE = (SETTINGS, SLOTS, ORIGIN, USE, SESSIONS, PREPARED, ARCHIVER, WAL)
 """Asked once, after `SERVER`."""

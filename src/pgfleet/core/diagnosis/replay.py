@@ -95,9 +95,9 @@ def waiting(fleet: Fleet) -> Iterator[Finding]:
     """Standbys whose replay waits for a statement."""
     for node in fleet.standbys:
         event = node.facts.use.replay_waits_for if node.facts.use else None
-        if event not in CONFLICTS:
-            continue
         blockers = [session.pid for session in node.facts.sessions]
+        if event not in CONFLICTS or (node.facts.server.reads_stats and not blockers):
+            continue  # it goes on with its next look
         bound_ms = node.facts.number("max_standby_streaming_delay")
         bound = "for ever" if bound_ms == -1 else f"for up to {span((bound_ms or 0) / 1000)}"
         yield Finding(
@@ -165,9 +165,7 @@ def _is_below(node: Node, primary: Node, name: str) -> bool:
 def _told(node: Node, blockers: list[int]) -> str:
     if not node.facts.server.reads_stats:
         return "who stands in its way is not shown to this role"
-    oldest = node.facts.sessions[0] if node.facts.sessions else None
-    if oldest is None:
-        return "no transaction is open any more"
+    oldest = node.facts.sessions[0]
     return f"{len(blockers)} transactions are open, pid {oldest.pid} for {span(oldest.transaction_s)}"
 
 

@@ -138,6 +138,7 @@ class Sample:
     answered_s: float
     positions: Positions
     senders: tuple[Sender, ...] = ()
+    receiver: Receiver | None = None
     conflicts: int | None = None
     """Statements that replay has cancelled since the statistics began."""
 
@@ -181,7 +182,7 @@ class Use:
 
     connections: int
     """All backends that are connected to a database."""
-    role_connections: int | None
+    role_connections: int
     database_connections: int
     waiting_for_sync: int | None
     """Backends whose commit waits for a synchronous standby."""
@@ -253,7 +254,6 @@ class Facts:
     """The same as `first`, when it was asked once."""
     settings: Mapping[str, Setting] = field(default_factory=lambda: MappingProxyType({}))
     slots: tuple[Slot, ...] = ()
-    receiver: Receiver | None = None
     origin: Origin | None = None
     sessions: tuple[Session, ...] = ()
     prepared: tuple[Prepared, ...] = ()
