@@ -381,11 +381,6 @@ CATALOGUE: Final[Mapping[str, Kind]] = MappingProxyType({
         "default_transaction_read_only is on for this role on the primary: writes fail with 25006.",
         "runtime-config-client.html#GUC-DEFAULT-TRANSACTION-READ-ONLY",
     ),
-    "fsync-off": Kind(
-        "a crash may destroy its data",
-        "With fsync=off or full_page_writes=off a crash of the machine can corrupt the data beyond repair.",
-        "runtime-config-wal.html#GUC-FSYNC",
-    ),
     "replay-wait-unbounded": Kind(
         "a statement may hold up replay for ever",
         "max_standby_streaming_delay is -1: replay waits for every statement, however long it runs.",
@@ -456,5 +451,10 @@ CATALOGUE: Final[Mapping[str, Kind]] = MappingProxyType({
         "replicas are configured, and not used",
         "USE_READ_REPLICAS is not true, so every read goes to the primary.",
         "high-availability.html",
+    ),
+    "fsync-off": Kind(
+        "a crash may destroy its data",
+        "With fsync=off or full_page_writes=off a crash of the machine can corrupt the data beyond repair.",
+        "runtime-config-wal.html#GUC-FSYNC",
     ),
 })  # fmt: skip
