@@ -153,6 +153,7 @@ def severed(stage: Stage) -> Iterator[Case]:
         thresholds = Thresholds(lag_warning_s=0.05, slot_share=1e-5)
         eventually(lambda: stage.case(thresholds=thresholds).findings()[0].id == "replica-lags")
         yield stage.case(thresholds=thresholds)
+        proxy.reset()  # or the slot would stay in use for a minute
 
 
 def _next_files(stage: Stage, count: int) -> None:

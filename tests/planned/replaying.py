@@ -73,6 +73,8 @@ def below(stage: Stage) -> Iterator[Case]:
         for name in ("replica-1", "replica-2"):
             stage.until(name, "pg_get_wal_replay_pause_state() = 'paused'")
         yield stage.case()
+    for name in ("replica-1", "replica-2"):
+        stage.sql(name, "alter system set max_connections = 130")
     for name in ("primary", "replica-1", "replica-2"):
         stage.fleet.restart(name)
     stage.until_whole()

@@ -62,8 +62,10 @@ def no_checksums(stage: Stage) -> Iterator[Case]:
 
 @planned("settings wait for a restart", "pending-restart", "replica-1")
 def pending(stage: Stage) -> Iterator[Case]:
-    with stage.altered("replica-1", max_connections="150"):
+    with stage.altered("replica-1", max_worker_processes="12"):
         yield stage.case()
+    stage.fleet.restart("replica-1")  # what is taken out of the file is pending too
+    stage.until_whole()
 
 
 @planned("tables that replicas cannot read", "unlogged-tables", "primary")

@@ -381,6 +381,16 @@ CATALOGUE: Final[Mapping[str, Kind]] = MappingProxyType({
         "default_transaction_read_only is on for this role on the primary: writes fail with 25006.",
         "runtime-config-client.html#GUC-DEFAULT-TRANSACTION-READ-ONLY",
     ),
+    "cascading": Kind(
+        "follows another replica",
+        "It is as late as the replica it follows, and later. pgfleet measures it against the primary all the same.",
+        "warm-standby.html#CASCADING-REPLICATION",
+    ),
+    "upstream-unknown": Kind(
+        "follows a server that is not in the settings",
+        "Its walreceiver is at work, and no node of this fleet sends to it.",
+        "warm-standby.html#CASCADING-REPLICATION",
+    ),
     "replay-wait-unbounded": Kind(
         "a statement may hold up replay for ever",
         "max_standby_streaming_delay is -1: replay waits for every statement, however long it runs.",
@@ -408,16 +418,6 @@ CATALOGUE: Final[Mapping[str, Kind]] = MappingProxyType({
         "has tables that replicas cannot read",
         "Unlogged tables are not replicated: a read of them on a replica fails.",
         "sql-createtable.html#SQL-CREATETABLE-UNLOGGED",
-    ),
-    "cascading": Kind(
-        "follows another replica",
-        "It is as late as the replica it follows, and later. pgfleet measures it against the primary all the same.",
-        "warm-standby.html#CASCADING-REPLICATION",
-    ),
-    "upstream-unknown": Kind(
-        "follows a server that is not in the settings",
-        "Its walreceiver is at work, and no node of this fleet sends to it.",
-        "warm-standby.html#CASCADING-REPLICATION",
     ),
     # What could not be judged.
     "discovery-silent": Kind(

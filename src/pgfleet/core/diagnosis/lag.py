@@ -25,11 +25,19 @@ class Lag:
     """One replica's lag."""
 
     behind_bytes: int
-    behind_s: float | None
+    behind_s: float
+    """At most so long; at least so long when `since_unknown`."""
+    since_unknown: bool
+    """It has replayed no commit since it was started, so nothing tells how old its last one is."""
     stages: dict[str, int]
     """Bytes at each stage of the way; empty: the role does not see them."""
     written_per_s: float
     replayed_per_s: float
+
+    @property
+    def stands_still(self) -> bool:
+        """It replays nothing of what there is."""
+        return self.replayed_per_s == 0
 
     @property
     def where(self) -> str:
@@ -47,7 +55,7 @@ def lagging(fleet: Fleet) -> Iterator[Finding]:
     """Replicas that have not replayed for seconds what the primary had."""
     for node in fleet.standbys:
         lag = lag_of(fleet, node)
-        if lag is None or lag.behind_s is None or lag.behind_s < fleet.thresholds.lag_warning_s:
+        if lag is None or not _is_much(fleet, lag):
             continue
         critical = lag.behind_s >= fleet.thresholds.lag_critical_s
         yield Finding(
@@ -77,21 +85,28 @@ def lag_of(fleet: Fleet, node: Node) -> Lag | None:
     if had is None or has is None or now is None or before is None or has >= had:
         return None
     found = fleet.sender_of(node)
+    committed_s = _since_commit_s(primary, node)
+    told_s = (found[1].replay_lag_s if found else None) or 0.0
     return Lag(
         now - has,
-        _seconds(primary, node, found[1] if found else None),
-        _stages(now, found[1]) if found and found[0] is primary else {},
+        max(told_s, _interval_s(node) if committed_s is None else committed_s),
+        committed_s is None,
+        _stages(now, found[1], node) if found and found[0] is primary else {},
         (now - had) / _interval_s(primary),
         (has - before) / _interval_s(node),
     )
 
 
-def _stages(flushed: int, sender: Sender) -> dict[str, int]:
-    sent, written, at_disk, replayed = sender.sent, sender.written, sender.flushed, sender.replayed
-    if sent is None or written is None or at_disk is None or replayed is None:
+def _stages(now: int, sender: Sender, node: Node) -> dict[str, int]:
+    """The bytes on each part of the way. The replica's own word is newer than what its replies have told."""
+    sent, mine = sender.sent, node.facts.last.positions
+    if sent is None or sender.written is None or sender.flushed is None or sender.replayed is None:
         return {}
+    replayed = max(sender.replayed, mine.replayed or 0)
+    at_disk = max(sender.flushed, mine.received or 0, replayed)
+    written = max(sender.written, at_disk)
     steps = {
-        SENDER: flushed - sent,
+        SENDER: now - sent,
         NETWORK: sent - written,
         FLUSH: written - at_disk,
         REPLAY: at_disk - replayed,
@@ -99,14 +114,17 @@ def _stages(flushed: int, sender: Sender) -> dict[str, int]:
     return {stage: max(0, bytes_) for stage, bytes_ in steps.items()}
 
 
-def _seconds(primary: Node, node: Node, sender: Sender | None) -> float | None:
-    """What the primary measured, or how old the last replayed commit is by the primary's clock: the larger."""
+def _is_much(fleet: Fleet, lag: Lag) -> bool:
+    """Late for seconds; or nobody knows for how long, and nothing of it is made up for."""
+    return lag.behind_s >= fleet.thresholds.lag_warning_s or (lag.since_unknown and lag.stands_still)
+
+
+def _since_commit_s(primary: Node, node: Node) -> float | None:
+    """How old the last replayed commit is by the primary's clock, which stamped it; None: there is none."""
     committed_s = node.facts.last.positions.last_replayed_s
-    mark = primary.facts.first
-    # When the first look was taken the primary had more; how much older the last commit is says at least so much.
-    by_commit = None if committed_s is None else node.facts.last.asked_s + mark.clock_offset_s - committed_s
-    told = [value for value in (by_commit, sender.replay_lag_s if sender else None) if value is not None]
-    return max(told) if told else None
+    if committed_s is None:
+        return None
+    return node.facts.last.asked_s + primary.facts.first.clock_offset_s - committed_s
 
 
 def _interval_s(node: Node) -> float:
@@ -114,7 +132,7 @@ def _interval_s(node: Node) -> float:
 
 
 def _told(lag: Lag) -> str:
-    late = f"up to {span(lag.behind_s)}, " if lag.behind_s is not None else ""
+    late = f"{'more than' if lag.since_unknown else 'up to'} {span(lag.behind_s)}, "
     where = f" Most of it arises at the {lag.where}: {_ADVICE[lag.where]}." if lag.where else ""
     stages = ", ".join(f"{stage} {size(count)}" for stage, count in lag.stages.items())
     rates = f"The primary writes {size(lag.written_per_s)}/s, it replays {size(lag.replayed_per_s)}/s"
