@@ -88,10 +88,10 @@ class Stage:
 
     @cached_property
     def older(self) -> LocalFleet:
-        """A primary alone with TLS, on Debian's PostgreSQL: the wheel's is built without."""
+        """A primary and a replica with TLS, on Debian's PostgreSQL: the wheel's is built without."""
         pg_bin = next(path for path in INSTALLATIONS if path and "postgresql" in path.parts)
         settings = self.certificates.settings()
-        return self._stack.enter_context(LocalFleet.temporary(replicas=0, pg_bin=pg_bin, settings=settings))
+        return self._stack.enter_context(LocalFleet.temporary(replicas=1, pg_bin=pg_bin, settings=settings))
 
     def case(self, plain: bool = False, **options: Any) -> Case:
         """The fleet's own environment."""

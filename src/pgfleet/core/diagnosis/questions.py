@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 OLDEST, NEWEST = 12, 18
-"""The major versions that the table was tried on."""
+"""The major versions that the table is for. 14 to 18 were tried; 12 and 13 are as their manuals have them."""
 
 SESSION_SQL = (
     "set default_transaction_read_only = on; set search_path = pg_catalog; "
