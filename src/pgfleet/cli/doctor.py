@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from pgfleet.core.diagnosis.finding import Finding
     from pgfleet.core.diagnosis.snapshot import Snapshot
 
 IN_SHORT = "What is wrong with the fleet, and how it is mended."
@@ -36,8 +35,8 @@ def doctor(
     from pgfleet.core.diagnosis.finding import Severity
 
     began_s = time.monotonic()
-    snapshot = asyncio.run(_look(processes, timeout_s))
-    findings = _of_node(diagnose(snapshot), snapshot, node)
+    snapshot = asyncio.run(_look(processes, timeout_s, node))
+    findings = [finding for finding in diagnose(snapshot) if node in (None, finding.node, finding.subject)]
     elapsed_s = time.monotonic() - began_s
     if as_json:
         print_json(as_document(snapshot, findings, elapsed_s))
@@ -47,21 +46,15 @@ def doctor(
         raise typer.Exit(1)
 
 
-async def _look(processes: int, timeout_s: float) -> Snapshot:
+async def _look(processes: int, timeout_s: float, wanted: str | None) -> Snapshot:
+    """All nodes, whichever is wanted: what is wrong with one is often to be seen on another."""
     from pgfleet.doctor.examine import Patience, examine
     from pgfleet.doctor.nodes import with_discovered
+    from pgfleet.errors import UnknownNode
     from pgfleet.settings import Settings
 
     settings, trouble = await with_discovered(Settings.from_env())
+    names = [settings.primary.name, *(replica.name for replica in settings.replicas)]
+    if wanted not in (None, *names):
+        raise UnknownNode(f"the fleet has no node {wanted}", f"it has {', '.join(names)}")
     return await examine(settings, processes, Patience(timeout_s), discovery_trouble=trouble)
-
-
-def _of_node(findings: tuple[Finding, ...], snapshot: Snapshot, name: str | None) -> tuple[Finding, ...]:
-    """Those seen on this node, and those that concern it."""
-    if name is None:
-        return findings
-    if name not in (names := [seen.name for seen in snapshot.nodes]):
-        from pgfleet.errors import UnknownNode
-
-        raise UnknownNode(f"the fleet has no node {name}", f"it has {', '.join(names)}")
-    return tuple(finding for finding in findings if name in (finding.node, finding.subject))

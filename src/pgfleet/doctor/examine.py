@@ -115,14 +115,21 @@ class _Examination:
         """The server's own code if the driver has it; otherwise every step is taken once more, by ourselves."""
         fault = self._connector.fault(error)
         if fault and fault.sqlstate:
-            return Blocked(obstacle_of(fault.sqlstate), first_line(error))
+            return self._refused(fault.sqlstate, error)
         blocked = await knock(self._dsn, self._node.password, self._patience.timeout_s / 2)
         return blocked or self._blocked_by(error)
+
+    def _refused(self, sqlstate: str, error: Exception) -> Blocked:
+        """By the server's code. A driver without a password may send an empty one, which is a wrong one."""
+        obstacle = obstacle_of(sqlstate)
+        if obstacle is Obstacle.PASSWORD_WRONG and not (self._dsn.password or self._node.password):
+            obstacle = Obstacle.PASSWORD_MISSING
+        return Blocked(obstacle, first_line(error))
 
     def _blocked_by(self, error: Exception) -> Blocked:
         """By the driver's error alone."""
         fault = self._connector.fault(error) or network_fault(error)
         if fault and fault.sqlstate:
-            return Blocked(obstacle_of(fault.sqlstate), first_line(error))
+            return self._refused(fault.sqlstate, error)
         silent = isinstance(error, TimeoutError) or (fault is not None and fault.timed_out)
         return Blocked(Obstacle.SILENT if silent else Obstacle.FAILED, first_line(error))

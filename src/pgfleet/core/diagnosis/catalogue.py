@@ -129,7 +129,8 @@ CATALOGUE: Final[Mapping[str, Kind]] = MappingProxyType({
     ),
     "password-missing": Kind(
         "asks for a password",
-        "The settings hold no password for this node.",
+        "The settings hold no password for this node, and what the driver found elsewhere (PGPASSWORD, the password"
+        " file), if anything, was not taken.",
         "libpq-pgpass.html",
     ),
     "database-missing": Kind(
