@@ -19,6 +19,7 @@ BENCHMARKS = {
         "reads of what was just written, against the primary alone, pinning, hasql",
         "bench.consistency",
     ),
+    "doctor": ("pgfleet doctor on four nodes: well, and with one that cannot be asked", "bench.doctor"),
     "local": ("a primary and three replicas from nothing", "bench.local"),
 }
 
