@@ -7,6 +7,13 @@ from pgfleet.local import LocalFleet
 from pgfleet.testing import eventually
 from tests.planned.stage import Case
 
+PLAYED = (
+    ("a replica is promoted while the old primary lives", "two-primaries", "primary"),
+    ("the old primary dies then, and a standby was left behind", "tcp-refused", "primary"),
+    ("after a failover the settings are as before", "roles-moved", "primary"),
+)
+"""The fault, and the id and node of the finding that must come first."""
+
 
 def findings(fleet: LocalFleet, plain: bool = False) -> tuple[Finding, ...]:
     found = Case(fleet.environ(plain)).findings()
@@ -30,19 +37,19 @@ def test_the_first_finding_is_the_cause_from_the_promotion_back_to_health() -> N
         then_the_dead_one_and_who_was_left_behind(fleet)
         for name in ("primary", "replica-1"):
             fleet.rejoin(name)
-        assert heads(findings(fleet)) == [("roles-moved", "primary"), ("replica-is-primary", "replica-2")]
+        assert heads(findings(fleet)) == [PLAYED[2][1:], ("replica-is-primary", "replica-2")]
 
 
 def two_primaries_come_first(fleet: LocalFleet) -> None:
     for plain in (False, True):
         found = findings(fleet, plain)
-        assert heads(found)[0] == ("two-primaries", "primary")
+        assert heads(found)[0] == PLAYED[0][1:]
         assert causes(found)["replica-is-primary"] == "two-primaries"
         assert plain or causes(found)["wrong-timeline"] == "two-primaries"
 
 
 def then_the_dead_one_and_who_was_left_behind(fleet: LocalFleet) -> None:
     found = findings(fleet)
-    assert heads(found)[0] == ("tcp-refused", "primary")
+    assert heads(found)[0] == PLAYED[1][1:]
     assert ("wrong-timeline", "replica-1") in heads(found)
     assert causes(found)["walreceiver-down"] == "wrong-timeline"

@@ -147,11 +147,15 @@ def _steps(block: Block) -> Iterator[tuple[str, list[str]]]:
         where = block.where(step)
         if step.when or not place.startswith(where):
             if codes:
-                yield f"{place}:", codes
+                yield _ended(place), codes
             place, codes = f"{where}, {clean(step.when)}" if step.when else where, []
         codes.append(clean(step.run))
     if codes:
-        yield f"{place}:", codes
+        yield _ended(place), codes
+
+
+def _ended(place: str) -> str:
+    return place if place.endswith("?") else f"{place}:"
 
 
 def _print_row(console: Console, label: str, value: str) -> None:

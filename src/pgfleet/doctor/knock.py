@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import hashlib
+import os
 import socket
 import ssl
 import struct
@@ -108,10 +109,15 @@ class _Visit:
         try:
             return await asyncio.open_connection(address, self._port)
         except ConnectionRefusedError as error:
-            raise _Met(Obstacle.REFUSED, f"{address}:{self._port}: {error.strerror or error}") from None
+            raise _Met(Obstacle.REFUSED, self._said(address, error)) from None
         except OSError as error:
             obstacle = Obstacle.NO_ROUTE if error.errno in _NO_ROUTE else Obstacle.TCP_TIMEOUT
-            raise _Met(obstacle, f"{address}:{self._port}: {error.strerror or error}") from None
+            raise _Met(obstacle, self._said(address, error)) from None
+
+    def _said(self, address: str, error: OSError) -> str:
+        """The system's word, and the address that the name stands for."""
+        word = os.strerror(error.errno) if error.errno else str(error)
+        return word if address == self._host else f"{address}: {word}"
 
     async def _secure(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """TLS, as far as `sslmode` asks for it."""

@@ -8,7 +8,7 @@ from pgfleet.core.diagnosis.finding import Finding, Severity, Step
 from pgfleet.core.diagnosis.fleet import Fleet, Node
 from pgfleet.core.diagnosis.snapshot import Slot
 from pgfleet.core.diagnosis.thresholds import MB
-from pgfleet.core.diagnosis.words import counted, literal, percent, size, span
+from pgfleet.core.diagnosis.words import counted, literal, size, span
 
 
 def slots(fleet: Fleet) -> Iterator[Finding]:
@@ -134,7 +134,7 @@ def _of_bound(node: Node, kept: int | None) -> str:
     bound = _bound_bytes(node)
     if bound is None or kept is None:
         return ""
-    return f", {percent(kept / bound)} of max_slot_wal_keep_size"
+    return f", of {size(bound)} that max_slot_wal_keep_size allows"
 
 
 def _unused(node: Node, slot: Slot, owner: str) -> tuple[Step, ...]:
