@@ -15,6 +15,7 @@ from pgfleet.adapters.session import SessionSettings
 from pgfleet.core.diagnosis import questions
 from pgfleet.core.diagnosis.finding import Severity
 from pgfleet.core.diagnosis.obstacle import Obstacle
+from pgfleet.core.diagnosis.snapshot import NO_ANSWER
 from pgfleet.doctor import examine as examining
 from pgfleet.doctor.knock import knock
 from pgfleet.doctor.look import Look
@@ -117,7 +118,7 @@ def test_a_server_that_falls_silent_amid_the_questions_is_judged_by_what_it_said
 
     async def fall_silent(look: Look) -> None:
         if look.server and look.server.in_recovery:
-            look.unseen["its settings"] = "no answer in time"
+            look.unseen["its settings"] = NO_ANSWER
             await asyncio.Event().wait()
         await ask(look)
 

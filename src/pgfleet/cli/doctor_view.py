@@ -132,12 +132,17 @@ def _print_block(console: Console, block: Block) -> None:
     _print_row(console, "seen", clean(first.evidence))
     if not first.because:
         _print_row(console, "means", kind.meaning)
-    for place, codes in _steps(block):
+    for place, codes in [] if _goes_with_its_cause(first) else _steps(block):
         _print_row(console, "do", place)
         for code in codes:
             console.print(f"{' ' * (_INDENT + 2)}{code}", style="green", markup=False, soft_wrap=True)
     _print_row(console, "manual", kind.manual)
     console.print()
+
+
+def _goes_with_its_cause(finding: Finding) -> bool:
+    """What is seen on the node of its cause is mended with it; what is seen elsewhere may need a step of its own."""
+    return bool(finding.because) and finding.node == finding.because_of
 
 
 def _steps(block: Block) -> Iterator[tuple[str, list[str]]]:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from pgfleet.core.diagnosis import questions
 from pgfleet.core.diagnosis.questions import NEWEST, Question, read_rows
 from pgfleet.core.diagnosis.snapshot import (
+    NO_ANSWER,
     Archiver,
     Disk,
     Facts,
@@ -61,7 +62,7 @@ class Look:
         """Ask all that is asked once. What is refused is noted, and the next is asked."""
         assert self.server is not None
         for question in _fitting(self.server):
-            self.unseen[question.name] = "no answer in time"
+            self.unseen[question.name] = NO_ANSWER
         for question in _fitting(self.server):
             rows = await self._try(question, self.server.major)
             if rows is not None:

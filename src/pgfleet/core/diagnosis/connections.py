@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 from pgfleet.core.diagnosis.finding import Finding, Severity, Step
 from pgfleet.core.diagnosis.fleet import Fleet, Node
+from pgfleet.core.diagnosis.steps import APPLICATION
 from pgfleet.core.diagnosis.words import identifier, percent
-
-APPLICATION = "the application"
 
 
 def nearly_full(fleet: Fleet) -> Iterator[Finding]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pgfleet.core.diagnosis.finding import Finding, Severity, Step
-from pgfleet.core.diagnosis.fleet import Fleet, Node
-from pgfleet.core.diagnosis.identity import _conninfo, _copy_anew
+from pgfleet.core.diagnosis.fleet import Fleet, Node, is_named_for
+from pgfleet.core.diagnosis.steps import copy_anew, follow
 from pgfleet.core.diagnosis.words import counted, literal, size
 
 SEGMENTS_BYTES = 1 << 32
@@ -45,7 +45,7 @@ def walsenders_exhausted(fleet: Fleet) -> Iterator[Finding]:
                 Step(
                     f"alter system set max_wal_senders = {most + 10}; -- then restart",
                     node.name,
-                    "on the standbys first",
+                    "after its standbys, which need as many",
                 ),
             ),
             figures={"used": used, "limit": most},
@@ -67,7 +67,7 @@ def receivers(fleet: Fleet) -> Iterator[Finding]:
             said + _behind(fleet, node),
             (
                 Step("journalctl -u 'postgresql*' -n 50", node.name, "its log says why, at every attempt"),
-                *_follow(fleet, node),
+                *follow(fleet.primary, node, "if it looks for its primary elsewhere"),
             ),
         )
 
@@ -98,7 +98,7 @@ def upstreams(fleet: Fleet) -> Iterator[Finding]:
                 Severity.NOTICE,
                 node.name,
                 f"it follows {found[0].name}, which is a standby itself",
-                _follow(fleet, node),
+                follow(primary, node, "to have it follow the primary itself"),
                 figures={"upstream": found[0].name},
             )
         elif not found and receiver.sender_host:
@@ -107,7 +107,7 @@ def upstreams(fleet: Fleet) -> Iterator[Finding]:
                 Severity.NOTICE,
                 node.name,
                 f"it streams from {receiver.sender_host}:{receiver.sender_port}",
-                _follow(fleet, node),
+                follow(primary, node, "if that is not where it should look"),
                 figures={"host": receiver.sender_host, "port": receiver.sender_port},
             )
 
@@ -124,7 +124,14 @@ def _why_refused(fleet: Fleet, node: Node) -> Iterator[Finding]:
             Severity.CRITICAL,
             node.name,
             f"primary_slot_name={wanted}; {primary.name} has {_names(primary)}",
-            (Step(f"select pg_create_physical_replication_slot({literal(wanted)}, true);", primary.name),),
+            (
+                *_its_own(primary, node),
+                Step(
+                    f"select pg_create_physical_replication_slot({literal(wanted)}, true);",
+                    primary.name,
+                    "to make the slot that it asks for",
+                ),
+            ),
             figures={"slot": wanted},
         )
     elif not wanted and _is_gone(primary, node):
@@ -134,9 +141,21 @@ def _why_refused(fleet: Fleet, node: Node) -> Iterator[Finding]:
             Severity.CRITICAL,
             node.name,
             f"the oldest file of {primary.name} is {primary.facts.wal.oldest_file}; this standby needs an older one",
-            (_copy_anew(node, primary),),
+            (copy_anew(primary, node),),
             figures={"oldestFile": primary.facts.wal.oldest_file},
         )
+
+
+def _its_own(primary: Node, node: Node) -> Iterator[Step]:
+    """To have it use the slot that bears its name and that nobody uses."""
+    for slot in primary.facts.slots:
+        if not slot.active and is_named_for(slot.name, node.name):
+            yield Step(
+                f"alter system set primary_slot_name = {literal(slot.name)};",
+                node.name,
+                "if this is its slot",
+            )
+            yield Step("select pg_reload_conf(); -- before PostgreSQL 13: restart", node.name)
 
 
 def _is_gone(primary: Node, node: Node) -> bool:
@@ -160,19 +179,6 @@ def _behind(fleet: Fleet, node: Node) -> str:
     if flushed is None or replayed is None or flushed <= replayed:
         return ""
     return f", and it is {size(flushed - replayed)} behind {fleet.primary.name if fleet.primary else ''}"
-
-
-def _follow(fleet: Fleet, node: Node) -> tuple[Step, ...]:
-    if fleet.primary is None:
-        return ()
-    return (
-        Step(
-            f"alter system set primary_conninfo = '{_conninfo(fleet.primary)}';",
-            node.name,
-            "if it looks for its primary elsewhere; keep the other words of it",
-        ),
-        Step("select pg_reload_conf(); -- before PostgreSQL 13: restart", node.name),
-    )
 
 
 def _no_walsender(primary: Node, name: str) -> Finding:

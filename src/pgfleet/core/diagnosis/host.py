@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pgfleet.core.diagnosis.finding import Finding, Severity, Step
 from pgfleet.core.diagnosis.fleet import Fleet, Node
 from pgfleet.core.diagnosis.snapshot import Archiver
-from pgfleet.core.diagnosis.words import percent, shell, size, span
+from pgfleet.core.diagnosis.words import counted, percent, shell, size, span
 
 _QUORUM = re.compile(r"\s*(?:(?:first|any)\s+)?(\d+)\s*\(", re.IGNORECASE)
 
@@ -55,7 +55,8 @@ def archiving(fleet: Fleet) -> Iterator[Finding]:
             "archive-failing",
             Severity.CRITICAL,
             node.name,
-            f"{found.failed} failures, the last {span(found.failed_s or 0)} ago, of {found.last_failed_file}; {since}",
+            f"{counted(found.failed, 'failure')}, the last {span(found.failed_s or 0)} ago,"
+            f" of {found.last_failed_file}; {since}",
             (
                 Step(
                     "journalctl -u 'postgresql*' -n 50 | grep archive",
@@ -106,7 +107,8 @@ def synchronous(fleet: Fleet) -> Iterator[Finding]:
         "sync-standby-missing",
         Severity.CRITICAL,
         node.name,
-        f"synchronous_standby_names={names!r} wants {wanted}, {len(there)} stream; {waiting or 0} commits wait",
+        f"synchronous_standby_names={names!r} wants {wanted}, {len(there)} stream;"
+        f" {counted(waiting or 0, 'commit')} waiting",
         (
             Step("select application_name, state, sync_state from pg_stat_replication;", node.name),
             Step(

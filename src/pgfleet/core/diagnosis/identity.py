@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 from pgfleet.core.diagnosis.finding import Finding, Severity, Step
 from pgfleet.core.diagnosis.fleet import Fleet, Node
+from pgfleet.core.diagnosis.steps import APPLICATION, WHAT_IS_SET, conninfo, copy_anew, follow
 from pgfleet.core.diagnosis.words import shell
-
-APPLICATION = "the application"
 
 
 def no_primary(fleet: Fleet) -> Iterator[Finding]:
@@ -28,12 +27,13 @@ def no_primary(fleet: Fleet) -> Iterator[Finding]:
         if best
         else ()
     )
+    look = (Step("systemctl status postgresql", seen.name),) if seen.blocked else (WHAT_IS_SET,)
     yield Finding(
         "no-primary",
         Severity.CRITICAL,
         seen.name,
         f"none of {len(fleet.snapshot.nodes)} nodes takes writes; {len(fleet.nodes)} answer",
-        (Step("systemctl status postgresql", seen.name), *promote),
+        (*look, *promote),
         figures={"nodes": len(fleet.snapshot.nodes), "answering": len(fleet.nodes)},
     )
 
@@ -58,7 +58,7 @@ def two_primaries(fleet: Fleet) -> Iterator[Finding]:
                 ),
                 Step(
                     'pg_rewind --target-pgdata="$PGDATA" --write-recovery-conf'
-                    f" --source-server={shell(_conninfo(primary))}",
+                    f" --source-server={shell(conninfo(primary))}",
                     node.name,
                     "then, to make it a standby",
                 ),
@@ -80,12 +80,8 @@ def wrong_cluster(fleet: Fleet) -> Iterator[Finding]:
                 node.name,
                 f"its system identifier is {_cluster(node)}, that of {reference.name} is {_cluster(reference)}",
                 (
-                    Step(
-                        f"echo {shell(node.seen.address)}",
-                        APPLICATION,
-                        "if the address is wrong: write another's",
-                    ),
-                    _copy_anew(node, reference),
+                    WHAT_IS_SET,
+                    copy_anew(reference, node),
                 ),
                 figures={"systemId": _cluster(node), "primarySystemId": _cluster(reference)},
             )
@@ -109,7 +105,7 @@ def version_skew(fleet: Fleet) -> Iterator[Finding]:
             (
                 Step("apt-get install --only-upgrade postgresql", _older(node, primary), "the standbys first")
                 if minor
-                else _copy_anew(node, primary),
+                else copy_anew(primary, node),
             ),
             figures={"version": mine.version_text, "primaryVersion": its.version_text},
         )
@@ -181,13 +177,10 @@ def wrong_timeline(fleet: Fleet) -> Iterator[Finding]:
             node.name,
             f"it is on timeline {mine}, {primary.name} is on {its}",
             (
-                Step(
-                    f"alter system set primary_conninfo = '{_conninfo(primary)}';",
-                    node.name,
-                    "to let it follow, if it has not replayed more than the new primary had when it was promoted",
+                *follow(
+                    primary, node, "if it has not replayed more than the new primary had at its promotion"
                 ),
-                Step("select pg_reload_conf(); -- before PostgreSQL 13: restart", node.name),
-                _copy_anew(node, primary),
+                copy_anew(primary, node),
             ),
             figures={"timeline": mine, "primaryTimeline": its},
         )
@@ -225,17 +218,3 @@ def _exchange(node: Node, primary: Node) -> tuple[Step, ...]:
 
 def _older(node: Node, primary: Node) -> str:
     return node.name if node.facts.server.version < primary.facts.server.version else primary.name
-
-
-def _conninfo(primary: Node) -> str:
-    host, port = primary.seen.hosts[0]
-    return f"host={host} port={port} user=replicator"
-
-
-def _copy_anew(node: Node, primary: Node) -> Step:
-    host, port = primary.seen.hosts[0]
-    return Step(
-        f"pg_basebackup -h {shell(host)} -p {port} -U replicator -D <new directory> -X stream -R -P",
-        node.name,
-        "to make it a copy of the primary, into an empty directory",
-    )

@@ -132,16 +132,20 @@ def _interval_s(node: Node) -> float:
 
 
 def _told(lag: Lag) -> str:
-    late = f"{'more than' if lag.since_unknown else 'up to'} {span(lag.behind_s)}, "
-    where = f" Most of it arises at the {lag.where}: {_ADVICE[lag.where]}." if lag.where else ""
-    stages = ", ".join(f"{stage} {size(count)}" for stage, count in lag.stages.items())
+    late = f"{'more than' if lag.since_unknown else 'up to'} {span(lag.behind_s)}, {size(lag.behind_bytes)} behind."
     rates = f"The primary writes {size(lag.written_per_s)}/s, it replays {size(lag.replayed_per_s)}/s"
     end = (
-        f": {span(lag.catch_up_s)} to catch up."
-        if lag.catch_up_s is not None
-        else ": it does not catch up so."
+        "it does not catch up so" if lag.catch_up_s is None else f"it has caught up in {span(lag.catch_up_s)}"
     )
-    return f"{late}{size(lag.behind_bytes)}.{f' {stages}.' if stages else ''}{where} {rates}{end}"
+    return f"{late}{_arises(lag)} {rates}: {end}."
+
+
+def _arises(lag: Lag) -> str:
+    """Where, with the figures of the stages that hold anything."""
+    if not lag.where:
+        return ""
+    stages = ", ".join(f"{stage} {size(count)}" for stage, count in lag.stages.items() if count)
+    return f" It waits at the {lag.where} ({stages}): {_ADVICE[lag.where]}."
 
 
 def _fix(fleet: Fleet, node: Node, lag: Lag) -> tuple[Step, ...]:

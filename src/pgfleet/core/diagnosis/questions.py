@@ -153,6 +153,7 @@ SENDERS = Question(
     "who streams from it",
     (
         Column("pid", "r.pid"),
+        Column("role", "r.usename"),
         Column("application_name", "r.application_name"),
         Column("client_address", "host(r.client_addr)"),
         Column("state", "r.state"),

@@ -8,9 +8,8 @@ from pgfleet.core.diagnosis.finding import Finding, Severity, Step
 from pgfleet.core.diagnosis.fleet import Fleet
 from pgfleet.core.diagnosis.obstacle import Obstacle
 from pgfleet.core.diagnosis.snapshot import NodeSeen
+from pgfleet.core.diagnosis.steps import APPLICATION, WHAT_IS_SET
 from pgfleet.core.diagnosis.words import identifier, literal, shell
-
-APPLICATION = "the application"
 
 
 def unreachable(fleet: Fleet) -> Iterator[Finding]:
@@ -33,12 +32,11 @@ def _fix(node: NodeSeen, obstacle: Obstacle) -> tuple[Step, ...]:
     database = node.address.rpartition("/")[2]
     ready = Step(f"pg_isready -h {shell(host)} -p {port}", APPLICATION)
     service = Step("systemctl status postgresql", name)
-    check_url = Step(f"echo \"${_variable(node)}\" | sed 's#://.*@#://#'", APPLICATION, "to see what is set")
     steps: dict[Obstacle, tuple[Step, ...]] = {
         Obstacle.DNS: (
             Step(f"getent hosts {shell(host)}", APPLICATION),
             Step("cat /etc/resolv.conf", APPLICATION, "if the name is right"),
-            check_url,
+            WHAT_IS_SET,
         ),
         Obstacle.SOCKET_MISSING: (service, Step(f"ls -la {shell(host)}", APPLICATION)),
         Obstacle.REFUSED: (
@@ -63,7 +61,7 @@ def _fix(node: NodeSeen, obstacle: Obstacle) -> tuple[Step, ...]:
             Step('kill -CONT $(head -1 "$PGDATA/postmaster.pid")', name, "if it was stopped"),
             Step("systemctl restart postgresql", name, "if it does not come back by itself"),
         ),
-        Obstacle.NOT_POSTGRESQL: (Step(f"ss -ltnp 'sport = :{port}'", name), check_url),
+        Obstacle.NOT_POSTGRESQL: (Step(f"ss -ltnp 'sport = :{port}'", name), WHAT_IS_SET),
         Obstacle.TLS_REFUSED: (
             Step("alter system set ssl = on; -- with ssl_cert_file and ssl_key_file", name),
             Step("select pg_reload_conf();", name),
@@ -108,22 +106,18 @@ def _fix(node: NodeSeen, obstacle: Obstacle) -> tuple[Step, ...]:
             Step("select pg_reload_conf();", name),
         ),
         Obstacle.PASSWORD_WRONG: (
-            check_url,
+            WHAT_IS_SET,
             Step(
                 f"select rolname, rolcanlogin, rolvaliduntil from pg_authid where rolname = {literal(role)};",
                 name,
             ),
-            Step(f"\\password {identifier(role)}", name, "to give it a new one, on the primary"),
+            Step(f"\\password {identifier(role)}", "the primary", "to give it a new one"),
         ),
-        Obstacle.PASSWORD_MISSING: (check_url,),
-        Obstacle.DATABASE_MISSING: (Step("select datname from pg_database;", name), check_url),
+        Obstacle.PASSWORD_MISSING: (WHAT_IS_SET,),
+        Obstacle.DATABASE_MISSING: (Step("select datname from pg_database;", name), WHAT_IS_SET),
         Obstacle.CONNECT_DENIED: (
             Step(f"grant connect on database {identifier(database)} to {identifier(role)};", "the primary"),
         ),
-        Obstacle.FAILED: (ready, check_url),
+        Obstacle.FAILED: (ready, WHAT_IS_SET),
     }
     return steps[obstacle]
-
-
-def _variable(node: NodeSeen) -> str:
-    return node.variable or "DATABASE_URL"

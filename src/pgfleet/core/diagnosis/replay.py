@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pgfleet.core.diagnosis.finding import Finding, Severity, Step
 from pgfleet.core.diagnosis.fleet import Fleet, Node
-from pgfleet.core.diagnosis.words import size, span
+from pgfleet.core.diagnosis.words import counted, size, span
 
 CONFLICTS = frozenset(
     ("RecoveryConflictSnapshot", "RecoveryConflictTablespace", "BufferPin", "relation", "BufferCleanup")
@@ -166,7 +166,7 @@ def _told(node: Node, blockers: list[int]) -> str:
     if not node.facts.server.reads_stats:
         return "who stands in its way is not shown to this role"
     oldest = node.facts.sessions[0]
-    return f"{len(blockers)} transactions are open, pid {oldest.pid} for {span(oldest.transaction_s)}"
+    return f"open: {counted(len(blockers), 'transaction')}, pid {oldest.pid} for {span(oldest.transaction_s)}"
 
 
 def _feedback(node: Node) -> tuple[Step, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pgfleet.core.diagnosis.finding import Finding, Severity, Step
 from pgfleet.core.diagnosis.fleet import Fleet, Node
 from pgfleet.core.diagnosis.snapshot import Session
-from pgfleet.core.diagnosis.words import literal, span
+from pgfleet.core.diagnosis.words import counted, literal, span
 
 
 def idle_transactions(fleet: Fleet) -> Iterator[Finding]:
@@ -20,7 +20,7 @@ def idle_transactions(fleet: Fleet) -> Iterator[Finding]:
                 "idle-in-transaction",
                 Severity.WARNING,
                 node.name,
-                f"{_named(worst)} has done nothing for {span(worst.state_s)}; {len(idle)} such sessions",
+                f"{_named(worst)} has done nothing for {span(worst.state_s)}; {counted(len(idle), 'such session')}",
                 (
                     *_look_and_end(node, worst),
                     Step(
@@ -59,7 +59,7 @@ def prepared_transactions(fleet: Fleet) -> Iterator[Finding]:
             "prepared-transaction",
             Severity.WARNING,
             node.name,
-            f"{worst.gid!r} was prepared {span(worst.age_s)} ago, {worst.xmin_age} transactions back",
+            f"{worst.gid!r} was prepared {span(worst.age_s)} ago, {counted(worst.xmin_age, 'transaction')} back",
             (
                 Step(f"commit prepared {literal(worst.gid)};", node.name, "if its coordinator decided so"),
                 Step(f"rollback prepared {literal(worst.gid)};", node.name, "if not"),

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 
 from pgfleet.core.diagnosis.finding import Finding, Severity, Step
 from pgfleet.core.diagnosis.fleet import Fleet
-from pgfleet.core.diagnosis.snapshot import Server
+from pgfleet.core.diagnosis.snapshot import NO_ANSWER, NodeSeen, Server
+from pgfleet.core.diagnosis.steps import APPLICATION
 from pgfleet.core.diagnosis.words import identifier
-
-APPLICATION = "the application"
 
 
 def privileges(fleet: Fleet) -> Iterator[Finding]:
@@ -42,7 +41,7 @@ def unanswered(fleet: Fleet) -> Iterator[Finding]:
                 Severity.WARNING,
                 seen.name,
                 told,
-                (Step("pgfleet doctor --timeout-s 10", APPLICATION, "if it is only slow"),),
+                (_ask_again(seen),),
             )
 
 
@@ -63,13 +62,7 @@ def fleet_as_such(fleet: Fleet) -> Iterator[Finding]:
             Severity.WARNING,
             primary.name,
             snapshot.discovery_trouble,
-            (
-                Step(
-                    "echo \"$PGFLEET_DISCOVERY\" | sed 's#://.*@#://#'",
-                    APPLICATION,
-                    "does it lead to what should tell?",
-                ),
-            ),
+            (Step("pgfleet status", APPLICATION, "it warns for as long as discovery tells nothing"),),
         )
 
 
@@ -92,6 +85,13 @@ def special_nodes(fleet: Fleet) -> Iterator[Finding]:
                 "it has the function aurora_version()",
                 (Step("select * from aurora_replica_status();", node.name, "its own account of its lag"),),
             )
+
+
+def _ask_again(seen: NodeSeen) -> Step:
+    """With more time, or more rights."""
+    if any(unseen.why == NO_ANSWER for unseen in seen.unseen) or seen.facts is None:
+        return Step("pgfleet doctor --timeout-s 10", APPLICATION, "to give it more time")
+    return Step(f"grant pg_monitor to {identifier(seen.facts.server.role)};", "the primary", "as a superuser")
 
 
 def _hidden(server: Server) -> list[str]:

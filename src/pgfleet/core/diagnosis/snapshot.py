@@ -66,6 +66,8 @@ class Sender:
     """One row of `pg_stat_replication`, and the slot that its walsender holds."""
 
     pid: int
+    role: str | None
+    """Whom its standby logs in as."""
     application_name: str
     client_address: str | None
     state: str | None
@@ -234,6 +236,10 @@ class Disk:
     def used_share(self) -> float:
         """The used part, as `df` has it, from 0 to 1."""
         return 1 - self.free_bytes / self.total_bytes if self.total_bytes else 0.0
+
+
+NO_ANSWER = "no answer in time"
+"""Why a question has none, when the server did not refuse it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,19 @@ POSITIONS = Positions(1000.0, 5000, 5000, None, None, None, None)
 REPLAYING = Positions(1000.0, None, None, 5000, 5000, "not paused", 999.0)
 RECEIVER = Receiver(9, "streaming", 1, "replica_1", "db-0", 5432, "replica-1", 0.1)
 SENDER = Sender(
-    41, "replica-1", "10.0.0.1", "streaming", 5000, 5000, 5000, 5000, None, "async", None, "replica_1"
+    41,
+    "standbys",
+    "replica-1",
+    "10.0.0.1",
+    "streaming",
+    5000,
+    5000,
+    5000,
+    5000,
+    None,
+    "async",
+    None,
+    "replica_1",
 )
 SLOT = Slot("replica_1", "physical", True, 41, 4000, None, "reserved", None, None, None, None)
 USE = Use(3, 2, 3, 0, None, 0)
