@@ -23,9 +23,15 @@ def test_a_mild_cause_stands_before_a_bad_consequence() -> None:
     ) == [("apply-delay", "replica-1", ""), ("replica-lags", "replica-1", "apply-delay")]
 
 
+def test_the_worst_stands_first_wherever_the_table_has_it() -> None:
+    assert ordered(
+        finding("same-server", WARNING, "replica-1"), finding("archive-failing", CRITICAL, "primary")
+    ) == [("archive-failing", "primary", ""), ("same-server", "replica-1", "")]
+
+
 def test_a_group_is_as_bad_as_its_worst() -> None:
     assert ordered(
-        finding("clock-skew", WARNING, "primary"),
+        finding("same-server", WARNING, "primary"),
         finding("replica-lags", CRITICAL, "replica-1"),
         finding("apply-delay", NOTICE, "replica-1"),
     )[0] == ("apply-delay", "replica-1", "")
