@@ -6,14 +6,14 @@ PYTHON ?= python3
 # they compute, so there are more of them than cores. The order is that of tests/conftest.py: the longest modules first.
 WORKERS ?= -n 3 --dist loadscope --no-loadscope-reorder
 
-# Histories that `make sim` lives.
+# Histories that `make sim` lives. `make test` lives 2,000, on what the suites leave of the cores.
 SEEDS ?= 10000
 
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: check lint types unit docs servers test sim demo format constraints clean help
+.PHONY: check lint types unit properties docs servers test suites histories sim demo format constraints clean help
 
 check: lint types unit ## lint, types, unit tests (the default)
 
@@ -26,16 +26,25 @@ types: $(VENV)/.dev ## mypy --strict
 	$(BIN)/mypy $(wildcard src tests bench)
 
 unit: $(VENV)/.dev ## values in, values out: no socket, no sleep
-	$(BIN)/pytest -q -n 2 tests/unit
+	$(BIN)/pytest -q -n 2 -p no:schemathesis --hypothesis-profile quick tests/unit
 
 docs: $(VENV)/.dev ## build the pages into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-servers: ## what the tests start: PostgreSQL with TLS, etcd, Patroni, PgBouncer, dnsmasq (Debian, as root: installs it)
+servers: ## what the tests start: PostgreSQL with TLS, etcd, Patroni, PgBouncer, dnsmasq, Prometheus (Debian, as root: installs it)
 	scripts/install-test-servers
 
-test: check docs servers ## all that CI runs
+properties: $(VENV)/.dev ## the properties among the unit tests, with all their examples
+	$(BIN)/pytest -q -n 2 -m hypothesis tests/unit
+
+test: check properties docs servers ## all that CI runs
+	$(MAKE) --no-print-directory --jobs 2 suites histories
+
+suites: $(VENV)/.dev
 	$(BIN)/pytest tests --ignore=tests/unit $(WORKERS)
+
+histories: $(VENV)/.dev
+	nice -n 19 $(BIN)/python -m tests.sim 2000
 
 sim: $(VENV)/.dev ## histories of a simulated cluster: make sim SEEDS=100000
 	$(BIN)/python -m tests.sim $(SEEDS)

@@ -10,8 +10,9 @@ import pytest
 from pgfleet.local import LocalFleet
 from pgfleet.local.binaries import installations
 from pgfleet.testing import eventually
+from tests import examples
 
-__all__ = ["eventually"]
+__all__ = ["eventually", "examples"]
 
 INSTALLATIONS: list[Path | None] = [*installations()] or [None]
 IDS = [path.parent.name if path else "missing" for path in INSTALLATIONS]

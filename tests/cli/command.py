@@ -14,7 +14,7 @@ TIMEOUT_S = 60
 
 def environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """This machine's, without any fleet but the one given."""
-    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "HOME", "TMPDIR") if name in os.environ}
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH", "TMPDIR") if name in os.environ}
     return kept | {"PYTHONUNBUFFERED": "1", "COLUMNS": "100"} | dict(environ or {})
 
 

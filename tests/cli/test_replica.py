@@ -94,6 +94,7 @@ def test_json_is_the_file_as_it_is_now(file: Path) -> None:
                 "zone": None,
                 "maxConnections": 50,
                 "minConnections": 5,
+                "sharedEndpoint": False,
                 "drain": False,
             }
         ],
@@ -102,6 +103,15 @@ def test_json_is_the_file_as_it_is_now(file: Path) -> None:
         assert json.loads(replica(file, *args, "--json").stdout)["replicas"][0]["drain"] is True
     assert json.loads(replica(file, "remove", "one", "--json").stdout)["replicas"] == []
     assert "names no replica yet" in replica(file, "list").stdout
+
+
+def test_a_shared_endpoint_is_declared(file: Path) -> None:
+    add(file, "readers", "--shared-endpoint")
+    add(file, "one")
+    assert [node.shared_endpoint for node in read_fleet_file(str(file))[0]] == [True, False]
+    assert file.read_text().count("shared_endpoint") == 1
+    told = json.loads(replica(file, "list", "--json").stdout)
+    assert [node["sharedEndpoint"] for node in told["replicas"]] == [True, False]
 
 
 def test_what_others_wrote_stays_as_they_wrote_it(file: Path) -> None:

@@ -130,6 +130,14 @@ def test_a_discovery_that_nobody_answers_is_told(fleet: LocalFleet, command: str
     assert row(done.stdout, "replica-1")[-1] == "yes"
 
 
+def test_a_variable_that_nothing_reads_is_told(fleet: LocalFleet) -> None:
+    done = pgfleet("status", environ=fleet.environ() | {"PGFLEET_MAX_LAGS": "5"})
+    assert done.returncode == 0
+    assert done.stderr == (
+        "warning: Nothing reads these variables: PGFLEET_MAX_LAGS (did you mean PGFLEET_MAX_LAG_S?)\n"
+    )
+
+
 @pytest.mark.parametrize(
     "arrange", [lambda fleet: None, lambda fleet: fleet.kill("primary")], ids=["well", "down"]
 )

@@ -68,7 +68,9 @@ def test_the_options_of_pgfleet_itself_are_there() -> None:
 def test_the_defaults_are_the_code_s() -> None:
     for name, command in COMMANDS.items():
         for option in command.params:
-            if isinstance(option, TyperOption) and option.opts[0] in ("--port", "--replicas", "--host"):
+            if not isinstance(option, TyperOption) or option.default is None:
+                continue
+            if option.opts[0] in ("--port", "--replicas", "--host"):
                 cells = re.search(rf"^\| `{option.opts[0]}`.*\| (\S+) \|$", section(name), re.MULTILINE)
                 assert cells, (name, option.opts)
                 assert cells[1] == str(option.default)

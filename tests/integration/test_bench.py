@@ -37,7 +37,7 @@ def test_the_list_names_every_benchmark() -> None:
     assert [line.split()[0] for line in output.splitlines()] == list(BENCHMARKS)
 
 
-@pytest.mark.parametrize("name", ["overhead", "fake", "import", "local"])
+@pytest.mark.parametrize("name", ["overhead", "fake", "import", "local", "verify"])
 def test_a_benchmark_measures_something_and_names_its_machine(name: str) -> None:
     found = report(name)
     assert found["benchmark"] == name

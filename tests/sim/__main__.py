@@ -33,7 +33,7 @@ def main() -> int:
     for history in broken:
         assert history.violation
         keep(history.seed, f"{history.violation.invariant.name}: {history.violation.invariant}")
-    print(f"{len(broken)} of {wanted.seeds} histories broke a promise")
+    print(f"\r{len(broken)} of {wanted.seeds} histories broke a promise")
     return bool(broken)
 
 
@@ -42,12 +42,14 @@ def _broken(wanted: argparse.Namespace) -> Iterator[list[History]]:
     batches = [range(first, min(first + BATCH, end)) for first in range(wanted.first, end, BATCH)]
     with ProcessPoolExecutor(wanted.jobs) as workers:
         for seeds, broken in zip(batches, workers.map(batch, batches), strict=True):
-            done = seeds.stop - wanted.first
-            print(f"\r{done} of {wanted.seeds}, {time.monotonic() - begun_s:.0f} s", end="", file=sys.stderr)
+            if sys.stderr.isatty():
+                done = seeds.stop - wanted.first
+                print(
+                    f"\r{done} of {wanted.seeds}, {time.monotonic() - begun_s:.0f} s", end="", file=sys.stderr
+                )
             for history in broken:
                 print(f"\n{history}\n")
             yield broken
-    print(file=sys.stderr)
 
 
 if __name__ == "__main__":

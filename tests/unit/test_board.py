@@ -5,7 +5,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pgfleet.board import Board, Node
@@ -16,6 +16,7 @@ from pgfleet.core.intent import PLAIN, ReadIntent
 from pgfleet.core.node import Reason
 from pgfleet.core.plan import plan_read
 from pgfleet.pool import Bound, Pool, PoolLimits
+from tests.examples import examples
 from tests.fakes import FakeConnection, HandClock, fleet_settings, fleet_world
 from tests.unit.core.observations import saw_primary, saw_replica
 
@@ -113,7 +114,7 @@ def happen(to: Board[FakeConnection], clock: HandClock, what: str, name: Any, mo
         to.observe(name, saw_replica(clock.now_s, incarnation=life, **more))
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(
     st.lists(events, max_size=25),
     st.booleans(),

@@ -9,11 +9,12 @@ from functools import partial
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pgfleet import LeaseTimeout, OutcomeUnknown, PrimaryUnavailable, ReadTimeout, RouterClosed
 from pgfleet.engine.lender import BUSY_PAUSE_S
+from tests.examples import examples
 from tests.fakes import (
     FakeAsyncRouter,
     FakeConnection,
@@ -896,7 +897,7 @@ class Story:
             server.silent = what == "silent"
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(events)
 def test_every_history_ends_with_nothing_lent(story: list[Event]) -> None:
     async def main() -> None:

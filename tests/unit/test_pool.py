@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from pgfleet.adapters.session import SessionSettings
 from pgfleet.core.report import PoolStats
 from pgfleet.pool import MAX_OPENING, Bound, Pool, PoolClosed, Pooled, PoolLimits, PoolTimeout
+from tests.examples import examples
 from tests.fakes import (
     FakeConnection,
     FakeServer,
@@ -801,4 +801,4 @@ class Histories(RuleBasedStateMachine):
 
 
 TestHistories = Histories.TestCase
-TestHistories.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestHistories.settings = examples(40, stateful_step_count=30)

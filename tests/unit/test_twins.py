@@ -7,7 +7,7 @@ from itertools import count
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pgfleet import AsyncReplicaRouter
@@ -15,6 +15,7 @@ from pgfleet.core.probe import read_observation
 from pgfleet.engine import Engine
 from pgfleet.ports import Runtime, Signal
 from pgfleet.runtimes import drive
+from tests.examples import examples
 from tests.fakes import (
     FakeAsyncRouter,
     FakeConnection,
@@ -235,7 +236,7 @@ steps = st.one_of(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.lists(steps, max_size=20))
 def test_both_faces_do_and_say_the_same(story: list[Step]) -> None:
     with pytest.MonkeyPatch.context() as patch:

@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pgfleet import NoReplica, PrimaryUnavailable, WritesLost
@@ -17,6 +17,7 @@ from pgfleet.board import Session
 from pgfleet.board.session import Sight
 from pgfleet.core.intent import Seat
 from pgfleet.engine.second import NoSecond, SecondFetch
+from tests.examples import examples
 from tests.fakes import (
     FakeAsyncRouter,
     FakeThreadRouter,
@@ -101,7 +102,7 @@ def test_what_nobody_saw_moves_nobody() -> None:
     assert at(session) == "a"
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from("ab")), max_size=30))
 def test_no_read_shows_less_than_one_that_had_ended_before(steps: list[tuple[int, str]]) -> None:
     """A model of two servers: `a` has all that there is, `b` no more than a read that came to it demanded."""

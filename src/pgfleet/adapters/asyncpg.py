@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 import asyncpg
 from asyncpg import Connection
+from asyncpg.protocol import Protocol
 
 from pgfleet.adapters.session import FATAL, RESET_SQL, SessionSettings
 from pgfleet.core.failure import Fault
@@ -149,7 +150,8 @@ class AsyncpgConnector:
         fault = self.fault(error)
         if fault is None:
             return isinstance(error, asyncpg.InterfaceError) and self.is_gone(conn)
-        of_another = isinstance(error, asyncpg.PostgresConnectionError) and not fault.sqlstate
+        kinds = (asyncpg.PostgresConnectionError, AttributeError)
+        of_another = isinstance(error, kinds) and not fault.sqlstate
         return fault.lost and (not of_another or self.is_gone(conn))
 
     def may_have_committed(self, transaction: Any) -> bool:
@@ -161,9 +163,7 @@ class AsyncpgConnector:
 
         An internal error is a connection out of step: a server's last words came while it was idle.
         """
-        if isinstance(error, asyncpg.InternalClientError):
-            return Fault(lost=True)
-        if type(error) in _OUT_OF_STEP:
+        if type(error) in _OUT_OF_STEP or _is_cut_in_between(error):
             return Fault(lost=True)
         if not isinstance(error, asyncpg.PostgresError):
             return None
@@ -171,6 +171,11 @@ class AsyncpgConnector:
         if severity is None:
             return Fault(lost=isinstance(error, asyncpg.PostgresConnectionError), sqlstate=None)
         return Fault(sqlstate=error.sqlstate, lost=severity in FATAL)
+
+
+def _is_cut_in_between(error: BaseException) -> bool:
+    """Ended between two messages of a statement, a connection has no protocol any more: asyncpg calls one of None."""
+    return isinstance(error, AttributeError) and error.obj is None and hasattr(Protocol, error.name or "")
 
 
 def _url(session: SessionSettings) -> str:

@@ -20,6 +20,7 @@ from pgfleet.cli.local import app as local
 from pgfleet.cli.replica import app as replica
 from pgfleet.cli.serve import serve
 from pgfleet.cli.status import status
+from pgfleet.cli.verify import verify
 from pgfleet.errors import PgfleetError
 
 NOT_DONE = 2
@@ -81,3 +82,4 @@ app.command(short_help=DOCTOR_IN_SHORT)(doctor)
 app.command(short_help="The monitoring API over the fleet of the environment.")(serve)
 app.command(short_help="How every node is.")(status)
 app.command(short_help="Which node a read would take now, and why.")(explain)
+app.command(short_help="The go-live checklist, with what was seen of each item.")(verify)

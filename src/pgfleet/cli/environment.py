@@ -25,17 +25,21 @@ async def fleet_of_environment() -> AsyncIterator[AsyncReplicaRouter[Any]]:
     """
     from pgfleet.settings import Settings
 
-    show_warnings()
+    show_warnings("pgfleet.settings")
     settings = replace(without_idle_connections(Settings.from_env()), token_errors="raise")  # noqa: S106 (a policy)
     async with router_of(settings) as router:
         yield router
 
 
-def show_warnings() -> None:
-    """Say on standard error what keeps the fleet file or discovery from telling: no table shows what nobody told."""
+def show_warnings(*others: str) -> None:
+    """Say on standard error what keeps the fleet file or discovery from telling: no table shows what nobody told.
+
+    `others`: more loggers whose words are shown.
+    """
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("warning: %(message)s"))
-    logging.getLogger("pgfleet.follow").addHandler(handler)
+    for name in ("pgfleet.follow", *others):
+        logging.getLogger(name).addHandler(handler)
 
 
 def router_of(settings: Settings) -> AsyncReplicaRouter[Any]:

@@ -57,6 +57,9 @@ def add(
     min_connections: Annotated[
         int | None, typer.Option(help="Connections kept open.", show_default="5")
     ] = None,
+    shared_endpoint: Annotated[
+        bool, typer.Option("--shared-endpoint", help="Several replicas stand behind its address.")
+    ] = False,
     no_check: Annotated[bool, typer.Option("--no-check", help="Do not ask the server first.")] = False,
     file: File = None,
     as_json: AsJson = False,
@@ -68,7 +71,8 @@ def add(
     """
     values: dict[str, Any] = {"name": name, **_place(dsn, dsn_env, dsn_file)}
     wishes = {
-        "weight": weight, "zone": zone, "max_connections": max_connections, "min_connections": min_connections
+        "weight": weight, "zone": zone, "max_connections": max_connections, "min_connections": min_connections,
+        "shared_endpoint": shared_endpoint or None,
     }  # fmt: skip
     values |= {key: value for key, value in wishes.items() if value is not None}
     path = _path(file)
@@ -224,5 +228,6 @@ def _row(node: NodeSettings) -> dict[str, Any]:
         "zone": node.zone,
         "maxConnections": node.max_connections,
         "minConnections": node.min_connections,
+        "sharedEndpoint": node.shared_endpoint,
         "drain": node.draining,
     }

@@ -11,6 +11,7 @@ from pgfleet.settings.dsn import Dsn
 from pgfleet.settings.environment import read_environment
 from pgfleet.settings.node import NodeSettings, fleet_problems
 from pgfleet.settings.secret import Secret
+from pgfleet.settings.strays import strays
 from pgfleet.settings.variables import DISCOVERY, GENERAL
 
 _HINT = "docs/reference/environment.md lists every variable with its meaning, its default and an example"
@@ -90,10 +91,23 @@ class Settings:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
-        """The settings of an environment, by default this process's. Raises ConfigurationError with every problem."""
+        """The settings of an environment, by default this process's. Raises ConfigurationError with every problem.
+
+        Names that begin as ours do, and that nothing reads, are logged.
+        """
         fields, problems = read_environment(os.environ if environ is None else environ)
         _refuse(problems)
+        _warn_of(strays(os.environ if environ is None else environ))
         return cls(**fields)
+
+
+def _warn_of(found: Mapping[str, str | None]) -> None:
+    """One line: a name that is misspelt is a setting that somebody believes to be in force."""
+    if found:
+        import logging  # here: few environments need it
+
+        told = (name + (f" (did you mean {nearest}?)" if nearest else "") for name, nearest in found.items())
+        logging.getLogger("pgfleet.settings").warning("Nothing reads these variables: %s", ", ".join(told))
 
 
 def _refuse(problems: tuple[str, ...]) -> None:

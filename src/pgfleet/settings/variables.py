@@ -105,3 +105,6 @@ VARIABLES = (
     *(variable.name for variable in GENERAL),
 )
 """Every name that is read, each also as `NAME_FILE`. `<n>` stands for 1, 2, 3, ..."""
+
+OTHER_NAMES = ("PGFLEET_PG_BIN",)
+"""Names of ours that are no settings of a router: who starts servers on this machine reads them."""

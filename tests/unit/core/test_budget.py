@@ -3,10 +3,11 @@ from __future__ import annotations
 from math import ceil
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pgfleet.core.budget import RETRY_BURST, RETRY_FLOOR_PER_S, Budget, Ration, Turns, retry_budget
+from tests.examples import examples
 
 shares = st.floats(0.0, 1.0)
 asks = st.lists(st.tuples(st.integers(0, 500), st.floats(0.0, 3.0)), max_size=60)
@@ -86,7 +87,7 @@ def test_a_second_of_turns_is_there_at_once() -> None:
     assert turns.take(1000.0) == pytest.approx(1000.01)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.lists(st.tuples(st.floats(0.0, 0.5), st.integers(0, 40), st.booleans()), min_size=1, max_size=80))
 def test_a_ration_is_never_more_than_its_share(steps: list[tuple[float, int, bool]]) -> None:
     ration, now_s, writes, asked = Ration(0.15, 2.0, 5), 100.0, 0, 0

@@ -3,7 +3,7 @@ from __future__ import annotations
 from math import ceil
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -24,6 +24,7 @@ from pgfleet.core.ejection import (
     parts_of,
     returning,
 )
+from tests.examples import examples
 
 SLOW, WELL = Verdict(True, "slow"), Verdict(False)
 
@@ -150,7 +151,7 @@ class OneReplica(RuleBasedStateMachine):
 
 
 TestOneReplica = OneReplica.TestCase
-TestOneReplica.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestOneReplica.settings = examples(60, stateful_step_count=40)
 
 
 # all of them

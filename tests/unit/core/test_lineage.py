@@ -3,13 +3,14 @@ from __future__ import annotations
 from math import inf
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pgfleet.core.lineage import MOST_FORKS, Coverage, Fork, Lineage, just_after
 from pgfleet.core.lsn import Lsn
 from pgfleet.core.position import Watermark
 from pgfleet.core.topology import Topology
+from tests.examples import examples
 from tests.unit.core.observations import fleet, saw_primary, saw_replica
 
 ONE = Lineage((Fork(1, 2, Lsn(500), 10.0, 12.0),))
@@ -56,7 +57,7 @@ def test_when_a_write_is_lost() -> None:
     assert (ONE.settled_s, Lineage().settled_s) == (12.0, -inf)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(
     st.lists(st.integers(1, 100), min_size=1, max_size=6),
     st.integers(1, 7),

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 from math import inf
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pgfleet.core.marks import SLOTS, WriteMarks
+from tests.examples import examples
 
 orgs = st.integers(0, 6) | st.sampled_from(("a", "b", "c"))
 steps = st.lists(st.tuples(st.sampled_from(("begin", "end")), orgs, st.integers(0, 3)), max_size=60)
@@ -36,7 +37,7 @@ def test_a_later_mark_is_never_replaced_by_an_earlier_one() -> None:
     assert marks.last_write_s(7) == 6.0
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(steps)
 def test_sharing_a_slot_is_only_ever_too_careful(story: list[tuple[str, object, int]]) -> None:
     marks, exact, now_s = (

@@ -3,15 +3,16 @@ from __future__ import annotations
 from collections import Counter
 from itertools import cycle, islice
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pgfleet.core.policy import least_in_flight, weighted_round
+from tests.examples import examples
 
 weights = st.lists(st.integers(1, 12), min_size=1, max_size=6)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(weights)
 def test_each_node_has_its_share_of_every_round(given_weights: list[int]) -> None:
     turns = Counter(weighted_round(given_weights))
@@ -19,7 +20,7 @@ def test_each_node_has_its_share_of_every_round(given_weights: list[int]) -> Non
     assert all(turns[i] == weight * first for i, weight in enumerate(given_weights))
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(weights)
 def test_turns_are_spread_evenly(given_weights: list[int]) -> None:
     """No stretch of any length is a whole turn and more away from its share."""

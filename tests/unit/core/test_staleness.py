@@ -6,12 +6,13 @@ from math import inf
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pgfleet.core.lsn import Lsn
 from pgfleet.core.node import Observation
 from pgfleet.core.staleness import MAX_SAMPLES, SETTLE_DELAYS, PrimaryHistory
+from tests.examples import examples
 from tests.unit.core.observations import DELAY_S, SETTLE_S, saw_primary
 
 # A simulated primary, as PostgreSQL writes its log, with small pages and segments so that their edges are met often.
@@ -196,7 +197,7 @@ A_COMMIT_BETWEEN_THE_QUESTION_AND_THE_LOOK = [
 ]  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(st.lists(steps, max_size=60))
 @example(PAGE_FILLED_AND_ONE_RECORD_MORE)
 @example(A_LOST_COMMITS_NUMBER_USED_AGAIN)
@@ -208,7 +209,7 @@ def test_the_bound_is_never_below_the_truth(story: list[tuple[str, object]]) -> 
         watch.check()
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.lists(st.one_of(steps, st.just(("sample", None))), min_size=20, max_size=60), st.integers(3, 8))
 def test_thinning_invents_nothing(story: list[tuple[str, object]], most: int) -> None:
     watch = Watch(Primary())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pgfleet.core.intent import PLAIN
@@ -13,6 +13,7 @@ from pgfleet.core.node import Observation, Reason, Role
 from pgfleet.core.plan import plan_read
 from pgfleet.core.succession import is_hopeless, told_of_writes, why_no_writes
 from pgfleet.core.topology import Topology
+from tests.examples import examples
 from tests.unit.core.observations import down, fleet, saw_primary, saw_replica
 
 OURS, FOREIGN = 7, 8
@@ -71,7 +72,7 @@ def server(topology: Topology, name: str) -> str:
     return seen.incarnation
 
 
-@settings(max_examples=400, deadline=None)
+@examples(400)
 @given(events)
 def test_who_takes_writes(story: list[Event]) -> None:
     topology, seen_timeline = fleet(2), 0
@@ -101,7 +102,7 @@ def assert_lawful(before: Topology, now: Topology, seen_timeline: int) -> None:
         ), "the one before has yielded, or it is the same server"
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(events)
 def test_a_fenced_node_and_a_node_of_another_cluster_serve_nothing(story: list[Event]) -> None:
     topology = fleet(2)

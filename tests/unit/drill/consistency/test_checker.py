@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from pgfleet.drill.consistency.checker import Judgement, check
 from pgfleet.drill.consistency.history import (
@@ -21,6 +21,7 @@ from pgfleet.drill.consistency.history import (
 from pgfleet.drill.consistency.keys import list_of, name_of, org_of
 from pgfleet.drill.consistency.reigns import Promotion
 from pgfleet.drill.consistency.verdicts import Check, told
+from tests.examples import examples
 from tests.unit.drill.consistency.model import STEPS, Model, Step
 
 LIST = list_of(1, 1)
@@ -49,7 +50,7 @@ def judged(*operations: Write | Read, promotions: tuple[Promotion, ...] = ()) ->
 # by chance
 
 
-@settings(max_examples=400, deadline=None)
+@examples(400)
 @given(STEPS)
 def test_a_cluster_that_keeps_its_promises_passes(steps: list[Step]) -> None:
     model = Model().live(steps)
@@ -57,7 +58,7 @@ def test_a_cluster_that_keeps_its_promises_passes(steps: list[Step]) -> None:
     assert [str(it) for verdict in judgement.verdicts for it in verdict.violations] == []
 
 
-@settings(max_examples=400, deadline=None)
+@examples(400)
 @given(STEPS)
 def test_whatever_is_read_too_early_is_found(steps: list[Step]) -> None:
     """A cluster whose every read lacks the last write that it owes: each that shows is told, and nothing else is."""

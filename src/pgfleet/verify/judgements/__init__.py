@@ -1,0 +1,1 @@
+"""From figures to items: values in, values out."""
