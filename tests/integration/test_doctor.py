@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from pgfleet.doctor.knock import knock
 from pgfleet.doctor.look import Look
 from pgfleet.local import LocalFleet
 from pgfleet.ports import Connector
-from pgfleet.settings import Dsn
+from pgfleet.settings import Dsn, Settings
 from tests.planned import PLANNED, Case, Stage, reach
 
 Driver = Callable[[SessionSettings], Connector[Any]]
@@ -141,6 +142,17 @@ async def test_the_password_is_asked_of_who_rotates_it(stage: Stage) -> None:
     blocked = await knock(Dsn.parse(stage.fleet.dsn("primary")), lambda: "rotated away", 5.0)
     assert blocked
     assert blocked.obstacle is Obstacle.PASSWORD_WRONG
+
+
+async def test_a_password_that_cannot_be_asked_for_is_told_in_the_driver_s_words(stage: Stage) -> None:
+    def broken() -> str:
+        raise LookupError("no vault")
+
+    settings = Settings.from_env(stage.environ())
+    replica = replace(settings.replicas[1], password=broken)
+    seen = await examining.examine(replace(settings, replicas=(settings.replicas[0], replica)))
+    (blocked,) = [node.blocked for node in seen.nodes if node.blocked]
+    assert (blocked.obstacle, blocked.detail) == (Obstacle.FAILED, "no vault")
 
 
 async def test_a_certificate_of_another_host_does_not_verify(stage: Stage) -> None:

@@ -106,11 +106,13 @@ def _likeness(finding: Finding) -> tuple[object, ...]:
     return finding.id, finding.severity, finding.evidence, finding.because, finding.because_of, steps
 
 
-def print_findings(snapshot: Snapshot, findings: Sequence[Finding], elapsed_s: float) -> None:
+def print_findings(
+    snapshot: Snapshot, findings: Sequence[Finding], elapsed_s: float, console: Console | None = None
+) -> None:
     """The findings for people, and in the last line what all of it comes to."""
     from rich.console import Console
 
-    console = Console(highlight=False)
+    console = console or Console(highlight=False)
     for block in blocks(findings):
         _print_block(console, block)
     console.print(_summary(snapshot, findings, elapsed_s), markup=False, soft_wrap=True)

@@ -29,7 +29,12 @@ class Patience:
     timeout_s: float = 2.0
     """For all of it. Half of it goes to connecting; a node that takes no connection is asked why in the other half."""
     interval_s: float = 0.4
-    """Between the two samples that make a rate."""
+    """Between the two samples that make a rate; a part of the time, where that is short."""
+
+    @property
+    def pause_s(self) -> float:
+        """What it comes to."""
+        return min(self.interval_s, self.timeout_s / 4)
 
 
 async def examine(
@@ -94,7 +99,7 @@ class _Examination:
         await look.begin()
         sampled_s = time.monotonic()
         await look.ask_once()
-        await asyncio.sleep(max(0.0, sampled_s + self._patience.interval_s - time.monotonic()))
+        await asyncio.sleep(max(0.0, sampled_s + self._patience.pause_s - time.monotonic()))
         await look.sample()
 
     def _cut_short(self, look: Look, error: Exception) -> NodeSeen:
@@ -116,8 +121,14 @@ class _Examination:
         fault = self._connector.fault(error)
         if fault and fault.sqlstate:
             return self._refused(fault.sqlstate, error)
-        blocked = await knock(self._dsn, self._node.password, self._patience.timeout_s / 2)
-        return blocked or self._blocked_by(error)
+        return await self._knock() or self._blocked_by(error)
+
+    async def _knock(self) -> Blocked | None:
+        """None when that tells nothing: then the driver's own words are what there is."""
+        try:
+            return await knock(self._dsn, self._node.password, self._patience.timeout_s / 2)
+        except Exception:  # whoever rotates passwords may fail, and what answers may be anything
+            return None
 
     def _refused(self, sqlstate: str, error: Exception) -> Blocked:
         """By the server's code. A driver without a password may send an empty one, which is a wrong one."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pgfleet.core.diagnosis.finding import Finding, Severity, Step
 from pgfleet.core.diagnosis.fleet import Fleet, Node
 from pgfleet.core.diagnosis.snapshot import Sender
-from pgfleet.core.diagnosis.words import size, span
+from pgfleet.core.diagnosis.words import shell, size, span
+from pgfleet.core.lsn import Lsn, replayable
 
 SENDER, NETWORK, FLUSH, REPLAY = "sender", "network", "flush", "replay"
 
@@ -80,10 +81,12 @@ def lag_of(fleet: Fleet, node: Node) -> Lag | None:
     primary = fleet.primary
     if primary is None:
         return None
-    had, has = primary.facts.first.positions.flushed, node.facts.last.positions.replayed
+    had, has = _replayable(primary), node.facts.last.positions.replayed
     now, before = primary.facts.last.positions.flushed, node.facts.first.positions.replayed
     if had is None or has is None or now is None or before is None or has >= had:
         return None
+    if node.facts.last == node.facts.first:
+        return None  # one look tells no rate, and what is on its way from what waits
     found = fleet.sender_of(node)
     committed_s = _since_commit_s(primary, node)
     told_s = (found[1].replay_lag_s if found else None) or 0.0
@@ -112,6 +115,16 @@ def _stages(now: int, sender: Sender, node: Node) -> dict[str, int]:
         REPLAY: at_disk - replayed,
     }
     return {stage: max(0, bytes_) for stage, bytes_ in steps.items()}
+
+
+def _replayable(primary: Node) -> int | None:
+    """What the primary had at the first look. A page's header, which no standby replays by itself, does not count."""
+    flushed, number = primary.facts.first.positions.flushed, primary.facts.number
+    return (
+        None
+        if flushed is None
+        else replayable(Lsn(flushed), number("wal_block_size"), number("wal_segment_size"))
+    )
 
 
 def _is_much(fleet: Fleet, lag: Lag) -> bool:
@@ -157,7 +170,7 @@ def _fix(fleet: Fleet, node: Node, lag: Lag) -> tuple[Step, ...]:
     )
     steps = {
         SENDER: Step("sar -n DEV 1 5", fleet.primary.name, "is its network full?"),
-        NETWORK: Step(f"ping -c 5 {node.seen.hosts[0][0]}", fleet.primary.name, "is the way slow?"),
+        NETWORK: Step(f"ping -c 5 {shell(node.seen.hosts[0][0])}", fleet.primary.name, "is the way slow?"),
         FLUSH: Step("iostat -x 1 5", node.name, "is its disk busy?"),
         REPLAY: Step(
             "select pid, wait_event_type, wait_event from pg_stat_activity where backend_type = 'startup';",

@@ -120,7 +120,7 @@ SETTING_NAMES = (
     "max_prepared_transactions", "max_replication_slots", "max_slot_wal_keep_size", "max_standby_streaming_delay",
     "max_wal_senders", "max_worker_processes", "port", "recovery_min_apply_delay", "reserved_connections",
     "superuser_reserved_connections", "synchronous_commit", "synchronous_standby_names", "wal_keep_segments",
-    "wal_keep_size", "wal_level", "wal_log_hints", "wal_receiver_status_interval", "wal_segment_size",
+    "wal_block_size", "wal_keep_size", "wal_level", "wal_log_hints", "wal_receiver_status_interval", "wal_segment_size",
 )  # fmt: skip
 
 SETTINGS = Question(

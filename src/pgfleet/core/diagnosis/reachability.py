@@ -26,6 +26,10 @@ def unreachable(fleet: Fleet) -> Iterator[Finding]:
         )
 
 
+def _hba_line(database: str, role: str) -> str:
+    return f'hostssl "{database}" "{role}" <our address>/32 scram-sha-256'
+
+
 def _fix(node: NodeSeen, obstacle: Obstacle) -> tuple[Step, ...]:
     host, port = node.hosts[0] if node.hosts else ("", 5432)
     role, name = node.user or "", node.name
@@ -98,8 +102,7 @@ def _fix(node: NodeSeen, obstacle: Obstacle) -> tuple[Step, ...]:
         Obstacle.LOGIN_REFUSED: (
             Step("select * from pg_hba_file_rules;", name, "which line should match?"),
             Step(
-                f"echo 'hostssl {shell(database)} {shell(role)} <our address>/32 scram-sha-256'"
-                " >> \"$(psql -Atc 'show hba_file')\"",
+                f"echo {shell(_hba_line(database, role))} >> \"$(psql -Atc 'show hba_file')\"",
                 name,
                 "if none does",
             ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pgfleet.core.diagnosis.finding import Step
 from pgfleet.core.diagnosis.fleet import Node
-from pgfleet.core.diagnosis.words import shell
+from pgfleet.core.diagnosis.words import literal, shell
 
 APPLICATION = "the application"
 """In the place of a node: where the application runs."""
@@ -34,7 +34,7 @@ def follow(primary: Node | None, node: Node, when: str) -> tuple[Step, ...]:
         return ()
     words = f"{conninfo(primary)} application_name={node.name}"
     return (
-        Step(f"alter system set primary_conninfo = '{words}';", node.name, when),
+        Step(f"alter system set primary_conninfo = {literal(words)};", node.name, when),
         Step("select pg_reload_conf(); -- before PostgreSQL 13: restart", node.name),
     )
 

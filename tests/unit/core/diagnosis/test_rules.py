@@ -14,6 +14,7 @@ from pgfleet.core.diagnosis.snapshot import Disk, NodeSeen, Origin, Snapshot, Wa
 from pgfleet.core.diagnosis.thresholds import GB
 from tests.unit.core.diagnosis.seen import (
     MB,
+    POSITIONS,
     RECEIVER,
     SENDER,
     SERVER,
@@ -73,6 +74,25 @@ def test_an_old_commit_is_no_lag_when_all_is_replayed() -> None:
 
 def test_what_was_written_between_the_looks_is_no_lag() -> None:
     assert ids(moved(primary(), flushed=9000), moved(standby(), last_replayed_s=1.0)) == []
+
+
+def test_the_header_of_a_page_is_replayed_by_nobody() -> None:
+    """As after a WAL switch: the primary stands behind it until something is written there."""
+    behind = moved(standby(), replayed=16 * MB, received=16 * MB, last_replayed_s=1.0)
+    sizes = settings(wal_segment_size=16 * MB, wal_block_size=8192)
+    switched = replace(
+        sample(POSITIONS, senders=(SENDER,)),
+        positions=replace(POSITIONS, flushed=16 * MB + 40, clock_s=1000.01),
+    )
+    later = replace(switched, asked_s=1001.0, answered_s=1001.02)
+    assert ids(primary(first=switched, last=later, settings=sizes, slots=()), behind) == []
+
+
+def test_one_look_alone_is_no_lag() -> None:
+    """What was on its way when both were asked is not what waits."""
+    once = sample(standby().facts.last.positions, receiver=RECEIVER)  # type: ignore[union-attr]
+    once = replace(once, positions=replace(once.positions, replayed=4000, last_replayed_s=None))
+    assert ids(primary(), standby(first=once, last=once)) == []
 
 
 def test_a_standby_that_never_replayed_a_commit_and_stands_still_lags() -> None:
