@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -24,6 +26,7 @@ from pgfleet.local import LocalFleet
 from pgfleet.ports import Connector
 from pgfleet.settings import Dsn, Settings
 from tests.planned import PLANNED, Case, Stage, reach
+from tests.planned.stage import BRIEF
 
 Driver = Callable[[SessionSettings], Connector[Any]]
 DRIVERS: tuple[Driver, ...] = (AsyncPsycopgConnector, AsyncpgConnector)
@@ -124,11 +127,31 @@ def test_a_server_that_falls_silent_amid_the_questions_is_judged_by_what_it_said
         await ask(look)
 
     monkeypatch.setattr(Look, "ask_once", fall_silent)
-    findings = stage.case().findings()
+    findings = stage.case(patience=BRIEF).findings()
     assert [(f.id, f.node) for f in findings if f.severity is Severity.WARNING] == [
         ("not-seen", "replica-1"),
         ("not-seen", "replica-2"),
     ]
+
+
+def test_a_resolver_that_never_answers_keeps_nobody_waiting(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command ends while the look-up goes on."""
+    look_up, never = socket.getaddrinfo, threading.Event()
+
+    def hang(host: Any, *args: Any, **options: Any) -> Any:
+        if host != "slow.example":
+            return look_up(host, *args, **options)
+        never.wait()
+        raise socket.gaierror("too late")
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    try:
+        (finding, *_) = stage.second_at("postgresql://app:x@slow.example/db", patience=BRIEF).findings()
+    finally:
+        never.set()
+    assert (finding.id, finding.node) == ("dns-failed", "replica-2")
 
 
 async def test_knocking_where_all_is_well_finds_nothing(stage: Stage) -> None:

@@ -8,7 +8,7 @@ import socketserver
 import threading
 from collections.abc import Iterator
 
-from tests.planned.stage import Case, Stage, planned
+from tests.planned.stage import BRIEF, Case, Stage, planned
 
 
 @planned("the name of a replica does not resolve", "dns-failed", "replica-2", "no-walsender")
@@ -50,13 +50,15 @@ def dropped(stage: Stage) -> Iterator[Case]:
             waiting = stack.enter_context(socket.socket())
             waiting.setblocking(False)
             waiting.connect_ex(listener.getsockname())
-        yield stage.second_at(f"postgresql://app:x@127.0.0.1:{listener.getsockname()[1]}/postgres")
+        yield stage.second_at(
+            f"postgresql://app:x@127.0.0.1:{listener.getsockname()[1]}/postgres", patience=BRIEF
+        )
 
 
 @planned("a replica is frozen", "node-silent", "replica-2")
 def frozen(stage: Stage) -> Iterator[Case]:
     stage.fleet.freeze("replica-2")
-    yield stage.case()
+    yield stage.case(patience=BRIEF)
     stage.fleet.thaw("replica-2")
 
 

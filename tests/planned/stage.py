@@ -32,7 +32,9 @@ SETTINGS: dict[str, Any] = {
     "max_wal_senders": 10,
     "max_connections": 120,
 }
-PATIENCE = Patience(timeout_s=1.2, interval_s=0.1)
+PATIENCE = Patience(timeout_s=6.0, interval_s=0.1)
+BRIEF = Patience(timeout_s=1.6, interval_s=0.1)
+"""Where somebody is silent."""
 STREAMS = (
     "select count(*) = {} from pg_stat_replication where state = 'streaming' and replay_lsn >= '{}'::pg_lsn"
 )
@@ -46,6 +48,7 @@ class Case:
     thresholds: Thresholds = field(default_factory=Thresholds)
     processes: int = 1
     clock: Callable[[], float] = time.time
+    patience: Patience = PATIENCE
 
     def snapshot(self) -> Snapshot:
         """What the doctor sees."""
@@ -57,7 +60,7 @@ class Case:
 
     async def _look(self) -> Snapshot:
         settings, trouble = await with_discovered(Settings.from_env(self.environ))
-        return await examine(settings, self.processes, PATIENCE, self.clock, trouble)
+        return await examine(settings, self.processes, self.patience, self.clock, trouble)
 
 
 class Stage:
@@ -106,9 +109,9 @@ class Stage:
         }
         return {name: value for name, value in merged.items() if value is not None}
 
-    def second_at(self, dsn: str, plain: bool = False) -> Case:
+    def second_at(self, dsn: str, **options: Any) -> Case:
         """The fleet, with this address in the place of the second replica's."""
-        return Case(self.environ(plain, READ_REPLICA_2_CONNECTION_STRING=dsn))
+        return Case(self.environ(READ_REPLICA_2_CONNECTION_STRING=dsn), **options)
 
     def sql(self, name: str, sql: str) -> list[tuple[str, ...]]:
         """Run statements as the superuser."""

@@ -14,6 +14,7 @@ from pgfleet.core.diagnosis.snapshot import NodeSeen, Snapshot
 from pgfleet.doctor.driver import connector
 from pgfleet.doctor.knock import knock
 from pgfleet.doctor.look import Look
+from pgfleet.doctor.resolve import resolve
 from pgfleet.faults import first_line, network_fault
 from pgfleet.ports import Connector
 from pgfleet.settings import NodeSettings, Settings
@@ -82,6 +83,7 @@ class _Examination:
         connect_s = self._patience.timeout_s / 2
         try:
             async with asyncio.timeout(connect_s):
+                await self._find()
                 conn = await self._connector.open(connect_s)
         except Exception as error:
             return replace(self._blank, blocked=await self._why(error))
@@ -94,6 +96,12 @@ class _Examination:
         finally:
             await self._end(conn)
         return replace(self._blank, facts=look.facts(), unseen=look.not_seen())
+
+    async def _find(self) -> None:
+        """Names must resolve before the driver asks for them: it would wait for the resolver without end."""
+        if "hostaddr" not in self._dsn.parameters:
+            for host, port in self._dsn.hosts:
+                await resolve(host, port)
 
     async def _ask(self, look: Look) -> None:
         await look.begin()

@@ -15,6 +15,7 @@ import struct
 from collections.abc import Callable
 
 from pgfleet.core.diagnosis.obstacle import Blocked, Obstacle, obstacle_of
+from pgfleet.doctor.resolve import resolve
 from pgfleet.doctor.tls import Mode, context_of, mode_of
 from pgfleet.local.scram import MECHANISM, ScramExchange
 from pgfleet.settings.dsn import Dsn
@@ -99,10 +100,9 @@ class _Visit:
     async def _resolve(self) -> str:
         host = self._dsn.parameters.get("hostaddr", "").split(",")[0] or self._host
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(host, self._port, type=socket.SOCK_STREAM)
+            return await resolve(host, self._port)
         except (socket.gaierror, UnicodeError) as error:
             raise _Met(Obstacle.DNS, f"{host}: {getattr(error, 'strerror', '') or error}") from None
-        return str(found[0][4][0])
 
     async def _connect(self, address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         self.if_silent = Obstacle.TCP_TIMEOUT
