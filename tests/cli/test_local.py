@@ -103,6 +103,13 @@ def test_lag_and_back(running: Path) -> None:
     )
 
 
+def test_add_and_remove(running: Path) -> None:
+    assert run(running, "add", "reports").stdout == "reports streams.\n"
+    assert nodes(running)["reports"]["isStreaming"] is True
+    assert run(running, "remove", "reports").stdout == "reports is gone.\n"
+    assert "reports" not in nodes(running)
+
+
 def test_promote_and_rejoin(running: Path) -> None:
     assert run(running, "promote", "replica-1").exit_code == 0
     assert "primary follows replica-1." in run(running, "rejoin", "primary").stdout
@@ -112,7 +119,9 @@ def test_promote_and_rejoin(running: Path) -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("command", ["kill", "freeze", "thaw", "lag", "promote", "rejoin", "restart"])
+@pytest.mark.parametrize(
+    "command", ["kill", "freeze", "thaw", "lag", "promote", "rejoin", "remove", "restart"]
+)
 def test_an_unknown_node_is_told_with_those_that_are(running: Path, command: str) -> None:
     result = run(running, command, "replica-9")
     assert result.exit_code == 2

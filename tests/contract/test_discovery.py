@@ -32,6 +32,6 @@ def test_it_names_each_server_once_and_says_when_to_ask_again() -> None:
 def test_every_scheme_of_the_setting_has_an_implementation() -> None:
     from pgfleet.settings.kinds import DISCOVERED
 
+    addresses = {"patroni": "http://h:8008", "rds": "hotel", "cloudsql": "project/hotel"}
     for scheme in SCHEMES:
-        address = "http://h:8008" if scheme == "patroni" else "h.example.com"
-        assert DISCOVERED.parse(f"{scheme}:{address}")
+        assert DISCOVERED.parse(f"{scheme}:{addresses.get(scheme, 'h.example.com')}")

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import socket
 import time
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import pytest
@@ -38,14 +39,16 @@ def _no_network(self: socket.socket, *_: Any) -> NoReturn:
     raise ForbiddenInUnitTests("a unit test reached for the network")
 
 
-@pytest.fixture(autouse=True)
-def no_sleep_no_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def no_sleep_no_socket() -> Iterator[None]:
     """Forbid sleeping, and connecting or listening anywhere.
 
     A loop's own self-pipe is a socketpair, which neither connects nor listens, so loops work as ever.
     """
-    monkeypatch.setattr(time, "sleep", _no_sleep)
-    monkeypatch.setattr(asyncio, "sleep", _yield_only)
-    for reach in ("connect", "connect_ex", "bind", "listen", "sendto"):
-        monkeypatch.setattr(socket.socket, reach, _no_network)
-    monkeypatch.setattr(socket, "getaddrinfo", _no_network)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(time, "sleep", _no_sleep)
+        monkeypatch.setattr(asyncio, "sleep", _yield_only)
+        for reach in ("connect", "connect_ex", "bind", "listen", "sendto"):
+            monkeypatch.setattr(socket.socket, reach, _no_network)
+        monkeypatch.setattr(socket, "getaddrinfo", _no_network)
+        yield

@@ -17,6 +17,9 @@ from pgfleet.cli.doctor import doctor
 from pgfleet.cli.drill import app as drill
 from pgfleet.cli.explain import explain
 from pgfleet.cli.local import app as local
+from pgfleet.cli.provision import app as provision
+from pgfleet.cli.provision_promote import IN_SHORT as PROMOTION_IN_SHORT
+from pgfleet.cli.provision_promote import promote
 from pgfleet.cli.replica import app as replica
 from pgfleet.cli.serve import serve
 from pgfleet.cli.status import status
@@ -72,9 +75,11 @@ def pgfleet(
 
 
 drill.command(short_help=CONSISTENCY_IN_SHORT)(consistency)
+provision.command(short_help=PROMOTION_IN_SHORT)(promote)
 app.command(short_help="A fleet, an application on it, and what both do, live.")(demo)
 app.add_typer(drill, name="drill", short_help="Break something under load, and see what callers noticed.")
 app.add_typer(local, name="local", short_help="A fleet on this machine, for development and tests.")
+app.add_typer(provision, name="provision", short_help="From one primary to a fleet, by one file.")
 app.add_typer(
     replica, name="replica", short_help="The replicas of the fleet file, which all processes follow."
 )

@@ -138,6 +138,20 @@ def rejoin(node: Node, directory: Directory = None) -> None:
 
 
 @app.command()
+def add(node: Node, directory: Directory = None) -> None:
+    """Add a replica, copied from the present primary while it runs."""
+    LocalFleet.attach(directory).add_replica(node)
+    typer.echo(f"{node} streams.")
+
+
+@app.command()
+def remove(node: Node, directory: Directory = None) -> None:
+    """End a replica, drop its slot and remove its files."""
+    LocalFleet.attach(directory).remove_replica(node)
+    typer.echo(f"{node} is gone.")
+
+
+@app.command()
 def restart(node: Node, directory: Directory = None) -> None:
     """Stop a node, if it runs, and start it."""
     LocalFleet.attach(directory).restart(node)

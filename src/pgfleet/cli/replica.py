@@ -18,8 +18,8 @@ from pgfleet.settings.variables import FLEET_FILE
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from pgfleet.cli.fleet_document import FleetDocument
     from pgfleet.settings import NodeSettings
+    from pgfleet.settings.fleet_document import FleetDocument
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -159,13 +159,13 @@ def _path(file: Path | None) -> Path:
 
 
 def _document(path: Path) -> FleetDocument:
-    from pgfleet.cli.fleet_document import FleetDocument  # here: no other command pays for it
+    from pgfleet.settings.fleet_document import FleetDocument  # here: no other command pays for it
 
     return FleetDocument(path, os.environ)
 
 
 def _editing(path: Path) -> AbstractContextManager[FleetDocument]:
-    from pgfleet.cli.fleet_document import editing
+    from pgfleet.settings.fleet_document import editing
 
     return editing(path, os.environ)
 

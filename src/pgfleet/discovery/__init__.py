@@ -8,9 +8,11 @@ from pgfleet.errors import DriverMissing
 from pgfleet.ports import Discovery, Runtime
 
 SCHEMES = {
+    "cloudsql": "pgfleet.discovery.cloudsql:CloudSql",
     "dns": "pgfleet.discovery.dns:Dns",
     "srv": "pgfleet.discovery.dns:Srv",
     "patroni": "pgfleet.discovery.patroni:Patroni",
+    "rds": "pgfleet.discovery.rds:Rds",
     "static": "pgfleet.discovery.static:Static",
 }
 """By scheme the class that is made of the address behind it, and of the runtime."""

@@ -52,7 +52,7 @@ class Cluster:
     def server(self, name: str) -> Server:
         """The processes of a node."""
         return Server(
-            self.node(name), cluster_name(self.layout, name), self._tool("postgres"), self.state.account
+            self.node(name), cluster_name(self.layout, name), self.tool("postgres"), self.state.account
         )
 
     def session(self, name: str, timeout_s: float = 10.0) -> Session:
@@ -75,7 +75,7 @@ class Cluster:
         first, *others = (self.node(name) for name in self.names)
         for node in (first, *others):
             build.make_node_directory(account, node)
-        build.initialise(account, self._tool("initdb"), first, self.state.password)
+        build.initialise(account, self.tool("initdb"), first, self.state.password)
         build.copy_stopped(account, first, others)
 
     def start_first_time(self) -> None:
@@ -92,7 +92,7 @@ class Cluster:
         for name in replicas:
             self.server(name).wait_ready()
             self._wait_for_row(name, "select rolname from pg_roles", (PLAIN_USER,))
-            self._wait_streaming(primary, name)
+            self.wait_streaming(primary, name)
 
     def bring_up(self) -> None:
         """Start every stopped node. One that was a primary before the present one was promoted rejoins as a standby."""
@@ -111,7 +111,7 @@ class Cluster:
         """Wait for the standbys of `primary` among those that start, and make those it outlived its standbys."""
         for name in standbys:
             if name != primary and self.state.node(name).upstream == primary:
-                self._wait_streaming(primary, name)
+                self.wait_streaming(primary, name)
         for name in outlived:
             self.follow(name, primary)
 
@@ -137,7 +137,7 @@ class Cluster:
     def follow(self, name: str, primary: str) -> None:
         """Make a node a standby of `primary`: by pg_rewind, or else as a new copy of it."""
         with self.session(primary) as session:
-            _keep_slot(session, slot_name(name))
+            keep_slot(session, slot_name(name))
         self.server(name).stop()
         self.server(name).sweep()
         needs_copy = self._has_a_namesake_of_the_timeline(name, primary)
@@ -168,27 +168,28 @@ class Cluster:
         source = conninfo(self.layout, self.node(primary).port, name)
         # Before 16, pg_rewind learns of a new timeline only from a checkpoint on it.
         self._checkpoint(primary)
-        tool, nodes = self._tool("pg_rewind"), (self.node(name), self.node(primary))
+        tool, nodes = self.tool("pg_rewind"), (self.node(name), self.node(primary))
         if not build.rewind(self.state.account, tool, *nodes, source):
             return False
         # pg_rewind makes it wait for the insert LSN, which a quiet primary does not send.
         self._checkpoint(primary)
         with contextlib.suppress(LocalFleetError):
-            self._start_standby(name, primary, REWOUND_TIMEOUT_S)
+            self.start_standby(name, primary, REWOUND_TIMEOUT_S)
             return True
         self.server(name).kill()
         return False
 
     def _follow_as_copy(self, name: str, primary: str) -> None:
         source = conninfo(self.layout, self.node(primary).port, name)
-        build.copy_running(self.state.account, self._tool("pg_basebackup"), self.node(name), source)
-        self._start_standby(name, primary, FOLLOW_TIMEOUT_S)
+        build.copy_running(self.state.account, self.tool("pg_basebackup"), self.node(name), source)
+        self.start_standby(name, primary)
 
-    def _start_standby(self, name: str, primary: str, within_s: float) -> None:
+    def start_standby(self, name: str, primary: str, within_s: float = FOLLOW_TIMEOUT_S) -> None:
+        """Start a node as a standby, whatever its data is of, and wait until it streams from `primary`."""
         build.mark_standby(self.state.account, self.node(name))
         self.spawn(name)
         self.server(name).wait_ready(within_s)
-        self._wait_streaming(primary, name, within_s)
+        self.wait_streaming(primary, name, within_s)
 
     def delay_replay(self, name: str) -> None:
         """Let a standby replay as late as the state says, and no longer paused."""
@@ -198,13 +199,13 @@ class Cluster:
         query = "select setting from pg_settings where name = 'recovery_min_apply_delay'"
         with self.session(name) as session:
             session.query("select pg_wal_replay_resume()")
-            self._wait(lambda: session.query(query) == [(wanted_ms,)], f"{name} has not read its new delay")
+            self.wait(lambda: session.query(query) == [(wanted_ms,)], f"{name} has not read its new delay")
 
     def pause_replay(self, name: str) -> None:
         """Let a standby replay nothing from now on."""
         with self.session(name) as session:
             session.query("select pg_wal_replay_pause()")
-            self._wait(
+            self.wait(
                 lambda: (
                     session.query("select pg_get_wal_replay_pause_state()") == [("paused",)]
                     or self.state.node(name).apply_delay_s > 0
@@ -212,7 +213,8 @@ class Cluster:
                 f"{name} does not pause its replay",
             )
 
-    def _tool(self, name: str) -> Path:
+    def tool(self, name: str) -> Path:
+        """The path of one of PostgreSQL's programs."""
         return Path(self.state.pg_bin, name)
 
     def _checkpoint(self, name: str) -> None:
@@ -235,7 +237,8 @@ class Cluster:
             unused = session.query("select slot_name from pg_replication_slots where not active")
         return {owner for owner in self.names if (slot_name(owner),) in unused}
 
-    def _wait_streaming(self, primary: str, name: str, within_s: float = FOLLOW_TIMEOUT_S) -> None:
+    def wait_streaming(self, primary: str, name: str, within_s: float = FOLLOW_TIMEOUT_S) -> None:
+        """Wait until a standby streams from `primary`. Raises LocalFleetError when it does not in time."""
         query = "select application_name, state from pg_stat_replication"
         self._wait_for_row(primary, query, (name, "streaming"), within_s)
 
@@ -243,13 +246,10 @@ class Cluster:
         self, name: str, query: str, row: tuple[str, ...], within_s: float = FOLLOW_TIMEOUT_S
     ) -> None:
         with self.session(name) as session:
-            self._wait(
-                lambda: row in session.query(query), f"{name} does not show {', '.join(row)}", within_s
-            )
+            self.wait(lambda: row in session.query(query), f"{name} does not show {', '.join(row)}", within_s)
 
-    def _wait(
-        self, condition: Callable[[], bool], complaint: str, within_s: float = FOLLOW_TIMEOUT_S
-    ) -> None:
+    def wait(self, condition: Callable[[], bool], complaint: str, within_s: float = FOLLOW_TIMEOUT_S) -> None:
+        """Ask until it is so. Raises LocalFleetError with the complaint when it is not within `within_s`."""
         deadline_s = time.monotonic() + within_s
         while not condition():
             if time.monotonic() > deadline_s:
@@ -268,7 +268,7 @@ def _first_objects(plain_password: str) -> str:
     """
 
 
-def _keep_slot(session: Session, slot: str) -> None:
+def keep_slot(session: Session, slot: str) -> None:
     """Have a slot that keeps WAL from now on; one whose WAL is gone already is of no use."""
     slots = session.query("select slot_name, wal_status from pg_replication_slots")
     if (slot, "lost") in slots:

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
 from pgfleet.errors import LocalFleetError
 from pgfleet.local import build
 from pgfleet.local.account import Account
-from pgfleet.local.binaries import find_binaries
+from pgfleet.local.building import PRIMARY, build_fleet, is_built
 from pgfleet.local.cluster import Cluster
-from pgfleet.local.configuration import DATABASE, PLAIN_USER, SUPERUSER, check_settings, cluster_name
-from pgfleet.local.freeports import reserved_ports
-from pgfleet.local.layout import Layout, state_root, temporary_directory
+from pgfleet.local.configuration import DATABASE, PLAIN_USER, SUPERUSER, check_settings
+from pgfleet.local.layout import Layout, temporary_directory
+from pgfleet.local.resizing import Tell, add_replica, owner, remnant, remnants, remove_replica, resume_replica
 from pgfleet.local.server import LocalNode, Server, ServerState
 from pgfleet.local.session import Rows
-from pgfleet.local.state import FleetState, NodeState, Setting
+from pgfleet.local.state import FleetState, Setting
 from pgfleet.local.status import LocalStatus, fleet_status
+from pgfleet.settings.replica_names import numbered
 
-PRIMARY = "primary"
 MOST_REPLICAS = 16
 LONGEST_DELAY_S = 86_400.0
 
@@ -59,17 +57,17 @@ class LocalFleet:
             raise LocalFleetError(f"{replicas} replicas", f"from 0 to {MOST_REPLICAS}")
         layout = Layout.at(directory, account)
         with layout.locked(account):
-            if _is_built(layout):
+            if is_built(layout):
                 Cluster(layout, FleetState.load(layout.state)).bring_up()
             else:
-                _build(layout, account, replicas, pg_bin, wanted)
+                build_fleet(layout, account, replicas, pg_bin, wanted)
         return cls(layout)
 
     @classmethod
     def attach(cls, directory: str | Path | None = None) -> Self:
         """The fleet that is in `directory`, in whatever state its servers are."""
         layout = Layout.at(directory, Account.choose())
-        if not _is_built(layout):
+        if not is_built(layout):
             raise LocalFleetError(f"there is no fleet in {layout.directory}", "pgfleet local up starts one")
         return cls(layout)
 
@@ -98,7 +96,7 @@ class LocalFleet:
             return False
         with contextlib.suppress(FileNotFoundError), layout.locked():
             for name in sorted(path.name for path in layout.nodes.glob("*")):
-                _remnant(layout, name).sweep()
+                remnant(layout, name).sweep()
             layout.clear()
         return True
 
@@ -138,9 +136,11 @@ class LocalFleet:
 
     def environ(self, plain: bool = False) -> dict[str, str]:
         """The environment that makes an application use this fleet, with the nodes' first roles."""
-        replicas = {
-            f"READ_{_variable(name)}_CONNECTION_STRING": self.dsn(name, plain) for name in self.names[1:]
-        }
+        replicas: dict[str, str] = {}
+        for name, number in numbered(self.names[1:]).items():
+            replicas[f"READ_REPLICA_{number}_CONNECTION_STRING"] = self.dsn(name, plain)
+            if name != f"replica-{number}":
+                replicas[f"READ_REPLICA_{number}_NAME"] = name
         return {"DATABASE_URL": self.dsn(PRIMARY, plain), "USE_READ_REPLICAS": "true", **replicas}
 
     def status(self) -> list[LocalStatus]:
@@ -217,6 +217,40 @@ class LocalFleet:
             self._running(cluster, primary)
             cluster.follow(name, primary)
 
+    def add_replica(self, name: str, tell: Tell = lambda line: None, owner: str = "") -> None:
+        """A new standby of the present primary, copied from it while it runs. `tell` takes a line for each stage."""
+        with self._locked() as cluster:
+            self._running(cluster, cluster.primary())
+            if len(cluster.names) > MOST_REPLICAS:
+                raise LocalFleetError(f"the fleet has {MOST_REPLICAS} replicas", "remove one of them first")
+            add_replica(cluster, name, tell, owner)
+
+    def resume_replica(self, name: str) -> None:
+        """Have a standby stream: started or thawed, and only if that is not enough, as after `rejoin`."""
+        with self._locked() as cluster:
+            self._running(cluster, cluster.primary())
+            if not build.is_standby(cluster.node(name)):
+                raise LocalFleetError(
+                    f"{name} is a primary", f"pgfleet local rejoin {name} makes it a standby"
+                )
+            resume_replica(cluster, name)
+
+    def remove_replica(self, name: str, tell: Tell = lambda line: None) -> None:
+        """End a standby, drop its slot and remove its files; also what an `add_replica` that was killed has left."""
+        with self._locked() as cluster:
+            if name not in (*cluster.names, *remnants(cluster)):
+                cluster.node(name)
+            remove_replica(cluster, name, tell)
+
+    def owner(self, name: str) -> str:
+        """What was said when the replica was added."""
+        return owner(self._layout, name)
+
+    @property
+    def remnants(self) -> tuple[str, ...]:
+        """Names of replicas that were killed while they joined or left. `add_replica` or `remove_replica` ends that."""
+        return remnants(self._cluster())
+
     def _cluster(self) -> Cluster:
         """The fleet as its files have it now: another process may have changed it."""
         try:
@@ -239,59 +273,3 @@ class LocalFleet:
             verb = "thaw" if state is ServerState.FROZEN else "restart"
             raise LocalFleetError(f"{name} is {state}", f"pgfleet local {verb} {name}")
         return server
-
-
-def _is_built(layout: Layout) -> bool:
-    try:
-        return FleetState.load(layout.state).is_built
-    except FileNotFoundError:
-        return False
-
-
-def _build(
-    layout: Layout,
-    account: Account,
-    replicas: int,
-    pg_bin: str | Path | None,
-    settings: dict[str, Setting],
-) -> None:
-    """Build a fleet. When that fails its servers end, its logs stay, and the next attempt begins from nothing."""
-    try:
-        binaries = find_binaries(pg_bin, account, state_root(account))
-    except LocalFleetError:
-        layout.clear()  # nothing is there yet but the lock
-        raise
-    names = (PRIMARY, *(f"replica-{number}" for number in range(1, replicas + 1)))
-    with reserved_ports(len(names)) as ports:
-        state = FleetState(
-            pg_bin=str(binaries.directory),
-            postgresql=binaries.version,
-            uid=account.uid,
-            gid=account.gid,
-            password=secrets.token_urlsafe(18),
-            plain_password=secrets.token_urlsafe(18),
-            settings=settings,
-            nodes=tuple(NodeState(name, port, PRIMARY) for name, port in zip(names, ports, strict=True)),
-        )
-        state.save(layout.state)
-        cluster = Cluster(layout, state)
-        cluster.build()
-    try:
-        cluster.start_first_time()
-    except BaseException:
-        for name in names:
-            cluster.server(name).kill()
-        raise
-    replace(state, is_built=True).save(layout.state)
-
-
-def _remnant(layout: Layout, name: str) -> Server:
-    """A server known by its directory alone: enough to end it, whatever has become of the state."""
-    directory = layout.node(name)
-    node = LocalNode(name, 0, directory, slot="", application_name=name)
-    owner = (node.data_directory if node.data_directory.exists() else directory).stat()
-    return Server(node, cluster_name(layout, name), Path("postgres"), Account(owner.st_uid, owner.st_gid))
-
-
-def _variable(name: str) -> str:
-    return name.upper().replace("-", "_")

@@ -74,18 +74,23 @@ class Layout:
         """
         if self.state.exists():
             return
+        self.check_free()
         account.make_passable(self.directory)
-        known = {path.name for path in (self.state, self.lock, self.hba, self.passfile, self.nodes)}
-        if foreign := sorted({path.name for path in self.directory.iterdir()} - known):
-            raise LocalFleetError(
-                f"{self.directory} holds {foreign[0]}, which is not a fleet's",
-                "name an empty or new directory",
-            )
         self.directory.chmod(0o700 if account.is_caller else 0o711)
         if not account.can_enter(self.directory):
             raise LocalFleetError(
                 f"the servers' user (uid {account.uid}) cannot reach {self.directory}",
                 "name a directory whose parents others may enter, for instance below /var/lib",
+            )
+
+    def check_free(self) -> None:
+        """Raises LocalFleetError when something else than a fleet is in the directory."""
+        known = {path.name for path in (self.state, self.lock, self.hba, self.passfile, self.nodes)}
+        there = {path.name for path in self.directory.iterdir()} if self.directory.exists() else set()
+        if foreign := sorted(there - known):
+            raise LocalFleetError(
+                f"{self.directory} holds {foreign[0]}, which is not a fleet's",
+                "name an empty or new directory",
             )
 
     def clear(self) -> None:

@@ -132,17 +132,17 @@ class Server:
             self.thaw()
             postmaster.send(SIGINT)
             with contextlib.suppress(LocalFleetError):
-                self._wait(lambda: not self.processes(), STOP_TIMEOUT_S, "stop")
+                self.wait(lambda: not self.processes(), STOP_TIMEOUT_S, "stop")
         self.kill()
 
     def kill(self) -> None:
         """SIGKILL to the postmaster and every child, until none is left: the end of a machine, for its clients."""
-        self._wait(self._all_killed, KILL_TIMEOUT_S, "die")
+        self.wait(self._all_killed, KILL_TIMEOUT_S, "die")
 
     def freeze(self) -> None:
         """SIGSTOP to the postmaster and every child, until one look after the last finds no other."""
-        self._wait(self._all_stopped, KILL_TIMEOUT_S, "freeze")
-        self._wait(self._all_stopped, KILL_TIMEOUT_S, "freeze")
+        self.wait(self._all_stopped, KILL_TIMEOUT_S, "freeze")
+        self.wait(self._all_stopped, KILL_TIMEOUT_S, "freeze")
 
     def thaw(self) -> None:
         """SIGCONT to all."""
@@ -192,7 +192,8 @@ class Server:
             process.send(number)
         return processes
 
-    def _wait(self, condition: Callable[[], bool], within_s: float, verb: str) -> None:
+    def wait(self, condition: Callable[[], bool], within_s: float, verb: str) -> None:
+        """Ask until it is so. Raises LocalFleetError when the server did not `verb` within `within_s`."""
         deadline_s = time.monotonic() + within_s
         while not condition():
             if time.monotonic() > deadline_s:

@@ -67,6 +67,14 @@ class FleetState:
         )
         return replace(self, nodes=tuple(new if node is old else node for node in self.nodes))
 
+    def having(self, node: NodeState) -> FleetState:
+        """The state with one node more."""
+        return replace(self, nodes=(*self.nodes, node))
+
+    def without(self, name: str) -> FleetState:
+        """The state without a node."""
+        return replace(self, nodes=tuple(node for node in self.nodes if node.name != name))
+
     def save(self, path: Path) -> None:
         """Write the file at once or not at all, for its owner's eyes only."""
         scratch = path.with_name(f"{path.name}.new")

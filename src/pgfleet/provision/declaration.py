@@ -35,9 +35,11 @@ class Declaration:
     options: Mapping[str, Any] = field(default_factory=dict)
     """The other keys of `[provider]`: region, project, endpoint."""
     primary: Mapping[str, Any] = field(default_factory=dict)
-    """`[primary]`: how the provider finds the server that is copied."""
+    """`[primary]`: how the provider finds the server that is copied, and `dsn_env` or `dsn_file`."""
     directory: str = ""
     """Where the file stands: a relative path in it starts there."""
+    register: str = ""
+    """`[fleet] register`: the fleet file into which the replicas are written, absolute; empty: PGFLEET_FLEET_FILE."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pgfleet.core.changes import Change, Existing, Key, Resource
 
@@ -70,7 +70,15 @@ class Provider(Protocol):
         """
 
     async def endpoints(self) -> Sequence[Endpoint]:
-        """The primary, then the replicas that are ready, in the order of the declaration."""
+        """The primary, then the replicas that are ready, in the order of the declaration. Empty: nothing is there."""
 
     async def close(self) -> None:
         """End the connections."""
+
+
+@runtime_checkable
+class Promotes(Protocol):
+    """A platform that can make a replica an instance of its own, which takes writes."""
+
+    async def promote(self, name: str, tell: Tell) -> None:
+        """Promote one of our replicas, and return when it is done. Raises ProvisionError."""

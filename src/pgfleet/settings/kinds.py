@@ -122,14 +122,21 @@ _HOST = r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?"
 _PLACE = rf"{_HOST}(:[0-9]{{1,5}})?"
 _WHO = r"//[^\s/@,]+@"
 _WEB = rf"https?:(//|{_WHO}){_PLACE}(/[\w.~-]+)*/?"
-_DISCOVERIES = re.compile(rf"dns:{_PLACE}|srv:{_HOST}|patroni:{_WEB}(,{_WEB})*|static:{_PLACE}(,{_PLACE})*")
+_NAMED = r"[a-z][a-z0-9-]{0,96}"
+_RDS = rf"rds:(arn:aws[a-z-]*:rds:[a-z0-9-]+:[0-9]{{12}}:db:)?{_NAMED}(\?region=[a-z0-9-]+)?"
+_CHOSEN = r"(ip=(private|public)|port=[0-9]{1,5})"
+_CLOUD_SQL = rf"cloudsql:([a-z0-9.-]+:)?{_NAMED}/{_NAMED}(\?{_CHOSEN}(&{_CHOSEN})?)?"
+_DISCOVERIES = re.compile(
+    rf"dns:{_PLACE}|srv:{_HOST}|patroni:{_WEB}(,{_WEB})*|static:{_PLACE}(,{_PLACE})*|{_RDS}|{_CLOUD_SQL}"
+)
+_ACCOUNT = r":[0-9]{12}:"
 
 
 def _is_discovery(value: object) -> bool:
     if value is None:
         return True
     found = isinstance(value, str) and _DISCOVERIES.fullmatch(value)
-    ports = re.findall(":([0-9]+)", re.sub(_WHO, "//", str(value)))
+    ports = re.findall("(?::|port=)([0-9]+)", re.sub(f"{_WHO}|{_ACCOUNT}", "//", str(value)))
     return bool(found) and all(0 < int(port) < 65536 for port in ports)
 
 
@@ -238,7 +245,8 @@ DISCOVERED = Kind(
     lambda text: "".join(text.split()),
     _is_discovery,
     "a way to discover replicas",
-    "write dns:host:port, srv:name, patroni:http://host:8008,http://host:8008 or static:host:port,host:port",
+    "write dns:host:port, srv:name, patroni:http://host:8008,http://host:8008, static:host:port,host:port,"
+    " rds:instance?region=name or cloudsql:project/instance",
     "'dns:replicas.example.com:5432'",
 )
 TOKEN = Kind(

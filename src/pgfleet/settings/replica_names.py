@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from itertools import count
 
 from pgfleet.settings.source import FILE
 from pgfleet.settings.variables import REPLICA_NAMES, REPLICA_PREFIX
@@ -19,6 +20,15 @@ _SERVICE_LINK = re.compile(
 def replica_numbers(names: Iterable[str]) -> list[int]:
     """Every `<n>` that has a variable, in order."""
     return sorted({int(known[1]) for known in map(_KNOWN.fullmatch, names) if known})
+
+
+def numbered(names: Iterable[str]) -> dict[str, int]:
+    """For each replica the `<n>` of its variables: its own, if it is called `replica-7`, or else one that is free."""
+    names = list(names)
+    own = {name: int(name[8:]) for name in names if re.fullmatch("replica-[1-9][0-9]{0,8}", name)}
+    taken = set(own.values())
+    free = (number for number in count(1) if number not in taken)
+    return {name: own[name] if name in own else next(free) for name in names}
 
 
 def misnamed(names: Iterable[str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Patroni's URLs may hold a password, which nobody is shown."""
+"""What a discovery may be called. Patroni's URLs may hold a password, which nobody is shown."""
 
 from __future__ import annotations
 
@@ -32,3 +32,40 @@ def test_a_wrong_one_is_refused_without_a_word_of_it(url: str) -> None:
         Settings.from_env({**PRIMARY, "PGFLEET_DISCOVERY": f"patroni:{url}"})
     assert "s3" not in str(caught.value)
     assert "ops" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "rds:hotel-primary",
+        "rds:hotel?region=eu-west-1",
+        "rds:arn:aws:rds:eu-west-1:123456789012:db:hotel?region=us-gov-west-1",
+        "rds:arn:aws-us-gov:rds:us-gov-west-1:123456789012:db:hotel",
+        "cloudsql:my-project/hotel",
+        "cloudsql:example.com:my-project/hotel?ip=private",
+        "cloudsql:my-project/hotel?ip=public&port=6432",
+        "cloudsql:my-project/hotel?port=6432",
+    ],
+)
+def test_an_instance_of_a_cloud_is_taken(place: str) -> None:
+    assert Settings.from_env({**PRIMARY, "PGFLEET_DISCOVERY": place}).discovery == place
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "rds:",
+        "rds:Hotel.example",
+        "rds:hotel?zone=a",
+        "rds:hotel?region=eu_west",
+        "rds:arn:aws:rds:eu-west-1:12:db:hotel",
+        "cloudsql:hotel",
+        "cloudsql:my-project/hotel?ip=both",
+        "cloudsql:my-project/hotel?port=99999",
+        "cloudsql:my-project/hotel?port=0",
+        "cloudsql:my-project/a/b",
+    ],
+)
+def test_what_is_no_instance_of_a_cloud_is_refused(place: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"PGFLEET_DISCOVERY.*rds:instance.region=name or cloudsql:"):
+        Settings.from_env({**PRIMARY, "PGFLEET_DISCOVERY": place})

@@ -1,10 +1,13 @@
-"""The fleet file as an editor sees it: changed as a whole, by one at a time, and only into one that stands."""
+"""The fleet file as an editor sees it: changed as a whole, by one at a time, and only into one that stands.
+
+It needs tomlkit, which no router needs: whoever edits imports this file, the room itself does not.
+"""
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -40,8 +43,8 @@ class FleetDocument:
         """The replicas of the file, in order."""
         return [str(table["name"]) for table in self._tables()]
 
-    def add(self, values: Mapping[str, Any]) -> None:
-        """A replica with these keys, behind the others."""
+    def add(self, values: Mapping[str, Any], before: Collection[str] = ()) -> None:
+        """A replica with these keys, before the first that is called so, or else behind all others."""
         table = tomlkit.table()
         table.update(values)
         table.add(tomlkit.nl())
@@ -49,7 +52,12 @@ class FleetDocument:
             self._document.pop("replica", None)
             self._document.add(tomlkit.nl())
             self._document.add("replica", tomlkit.aot())
-        self._tables().append(table)
+        places = [place for place, name in enumerate(self.names()) if name in before]
+        self._tables().insert(places[0] if places else len(self.names()), table)
+
+    def change(self, name: str, values: Mapping[str, Any]) -> None:
+        """Give a replica these keys; what it has besides stays. Raises UnknownNode."""
+        self._tables()[self._index(name)].update(values)
 
     def drain(self, name: str, drained: bool) -> bool:
         """Whether this changes anything. Raises UnknownNode."""

@@ -1,0 +1,1 @@
+"""The APIs of Amazon RDS and Google Cloud SQL, as discovery and provisioning both ask them."""
