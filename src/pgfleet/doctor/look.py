@@ -10,12 +10,10 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from pgfleet.core.diagnosis import questions
-from pgfleet.core.diagnosis.questions import NEWEST, Question, read_rows
-from pgfleet.core.diagnosis.snapshot import (
-    NO_ANSWER,
+from pgfleet.core.diagnosis.question import NEWEST, Question, read_rows
+from pgfleet.core.diagnosis.rows import (
     Archiver,
     Disk,
-    Facts,
     Origin,
     Positions,
     Prepared,
@@ -26,10 +24,10 @@ from pgfleet.core.diagnosis.snapshot import (
     Session,
     Setting,
     Slot,
-    Unseen,
     Use,
     Wal,
 )
+from pgfleet.core.diagnosis.snapshot import NO_ANSWER, Facts, Unseen
 from pgfleet.faults import first_line
 from pgfleet.ports import Connector
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from pgfleet.core.diagnosis.snapshot import Facts, NodeSeen, Receiver, Sender, Slot, Snapshot
+from pgfleet.core.diagnosis.rows import Receiver, Sender, Slot
+from pgfleet.core.diagnosis.snapshot import Facts, NodeSeen, Snapshot
 from pgfleet.core.diagnosis.thresholds import Thresholds
 
 UNNAMED = frozenset(("", "walreceiver"))

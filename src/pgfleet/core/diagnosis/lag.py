@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pgfleet.core.diagnosis.finding import Finding, Severity, Step
 from pgfleet.core.diagnosis.fleet import Fleet, Node
-from pgfleet.core.diagnosis.snapshot import Sender
+from pgfleet.core.diagnosis.rows import Sender
 from pgfleet.core.diagnosis.words import shell, size, span
 from pgfleet.core.lsn import Lsn, replayable
 

@@ -1,77 +1,18 @@
 """What a server is asked, for each version of PostgreSQL from 12 on: one table of columns.
 
-Every question is one SELECT whose rows come as one JSON text, so that both drivers give the same values. No
-question needs a privilege: what a role may not see is NULL, or the question is not asked (`Question.needs`). No
+No question needs a privilege: what a role may not see is NULL, or the question is not asked (`Question.needs`). No
 statement of a client and no password is among the columns: `primary_conninfo` is taken apart on the server.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
-
-OLDEST, NEWEST = 12, 18
-"""The major versions that the table is for. 14 to 18 were tried; 12 and 13 are as their manuals have them."""
+from pgfleet.core.diagnosis.question import Column, Question, ago, position
 
 SESSION_SQL = (
     "set default_transaction_read_only = on; set search_path = pg_catalog; "
     "set application_name = 'pgfleet doctor'; set jit = off"
 )
 """Each statement of ours is a read-only transaction, and means PostgreSQL's own functions."""
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One value of a row."""
-
-    name: str
-    sql: str = ""
-    """Empty: the column of that name."""
-    since: int = OLDEST
-    """The first major version that has it."""
-    before: str = "null"
-    """What stands for it in older ones."""
-
-    def select(self, major: int) -> str:
-        """Its part of the select list."""
-        return f"{(self.sql or self.name) if major >= self.since else self.before} as {self.name}"
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """One SELECT."""
-
-    name: str
-    """What it is about, for people."""
-    columns: tuple[Column, ...]
-    source: str
-    """All that follows the select list."""
-    needs: str = ""
-    """The attribute of `Server` without which it would be refused."""
-
-    def sql(self, major: int) -> str:
-        """The statement for a major version."""
-        columns = ", ".join(column.select(major) for column in self.columns)
-        return f"select coalesce(json_agg(q), '[]')::text from (select {columns} {self.source}) q"
-
-
-def read_rows(text: str) -> list[Mapping[str, Any]]:
-    """The rows of an answer."""
-    rows: list[Mapping[str, Any]] = json.loads(text)
-    return rows
-
-
-def _position(name: str, lsn: str, when: str = "") -> Column:
-    """An LSN in bytes; NULL where `when` is not so."""
-    value = f"pg_wal_lsn_diff({lsn}, '0/0')::bigint"
-    return Column(name, f"case when {when} then {value} end" if when else value)
-
-
-def _ago(name: str, moment: str, since: int = OLDEST) -> Column:
-    """How long ago, in seconds."""
-    return Column(name, f"extract(epoch from clock_timestamp() - {moment})::float8", since)
 
 
 _PRIMARY = "not pg_is_in_recovery()"
@@ -133,10 +74,10 @@ POSITIONS = Question(
     "its positions in the log",
     (
         Column("clock_s", "extract(epoch from clock_timestamp())::float8"),
-        _position("inserted", "pg_current_wal_insert_lsn()", _PRIMARY),
-        _position("flushed", "pg_current_wal_flush_lsn()", _PRIMARY),
-        _position("received", "pg_last_wal_receive_lsn()", _STANDBY),
-        _position("replayed", "pg_last_wal_replay_lsn()", _STANDBY),
+        position("inserted", "pg_current_wal_insert_lsn()", _PRIMARY),
+        position("flushed", "pg_current_wal_flush_lsn()", _PRIMARY),
+        position("received", "pg_last_wal_receive_lsn()", _STANDBY),
+        position("replayed", "pg_last_wal_replay_lsn()", _STANDBY),
         Column(
             "pause_state",
             f"case when {_STANDBY} then pg_get_wal_replay_pause_state() end",
@@ -157,10 +98,10 @@ SENDERS = Question(
         Column("application_name", "r.application_name"),
         Column("client_address", "host(r.client_addr)"),
         Column("state", "r.state"),
-        _position("sent", "r.sent_lsn"),
-        _position("written", "r.write_lsn"),
-        _position("flushed", "r.flush_lsn"),
-        _position("replayed", "r.replay_lsn"),
+        position("sent", "r.sent_lsn"),
+        position("written", "r.write_lsn"),
+        position("flushed", "r.flush_lsn"),
+        position("replayed", "r.replay_lsn"),
         Column("replay_lag_s", "extract(epoch from r.replay_lag)::float8"),
         Column("sync_state", "r.sync_state"),
         Column("xmin_age", "age(r.backend_xmin)"),
@@ -176,11 +117,11 @@ SLOTS = Question(
         Column("kind", "slot_type"),
         Column("active"),
         Column("active_pid"),
-        _position("restart", "restart_lsn"),
+        position("restart", "restart_lsn"),
         Column("xmin_age", "greatest(age(xmin), age(catalog_xmin))"),
         Column("wal_status", since=13),
         Column("safe_bytes", "safe_wal_size", since=13),
-        _ago("inactive_s", "inactive_since", since=17),
+        ago("inactive_s", "inactive_since", since=17),
         Column("reason", "invalidation_reason", since=17),
         Column("synced", since=17),
     ),
@@ -197,7 +138,7 @@ RECEIVER = Question(
         Column("sender_host"),
         Column("sender_port"),
         Column("application_name", r"substring(conninfo from 'application_name=''?([^ '']+)')"),
-        _ago("silent_s", "last_msg_receipt_time"),
+        ago("silent_s", "last_msg_receipt_time"),
     ),
     "from pg_stat_wal_receiver",
 )
@@ -254,9 +195,9 @@ SESSIONS = Question(
         Column("role", "usename"),
         Column("application_name"),
         Column("state"),
-        _ago("transaction_s", "xact_start"),
-        _ago("statement_s", "query_start"),
-        _ago("state_s", "state_change"),
+        ago("transaction_s", "xact_start"),
+        ago("statement_s", "query_start"),
+        ago("state_s", "state_change"),
         Column("xmin_age", "age(backend_xmin)"),
     ),
     "from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid() "
@@ -266,7 +207,7 @@ SESSIONS = Question(
 
 PREPARED = Question(
     "its prepared transactions",
-    (Column("gid"), _ago("age_s", "prepared"), Column("xmin_age", "age(transaction)")),
+    (Column("gid"), ago("age_s", "prepared"), Column("xmin_age", "age(transaction)")),
     "from pg_prepared_xacts order by prepared limit 5",
 )
 
@@ -287,8 +228,8 @@ ARCHIVER = Question(
         Column("archived", "archived_count"),
         Column("failed", "failed_count"),
         Column("last_failed_file", "last_failed_wal"),
-        _ago("failed_s", "last_failed_time"),
-        _ago("archived_s", "last_archived_time"),
+        ago("failed_s", "last_failed_time"),
+        ago("archived_s", "last_archived_time"),
     ),
     "from pg_stat_archiver",
 )

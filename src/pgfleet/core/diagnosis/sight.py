@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from pgfleet.core.diagnosis.finding import Finding, Severity, Step
 from pgfleet.core.diagnosis.fleet import Fleet
-from pgfleet.core.diagnosis.snapshot import NO_ANSWER, NodeSeen, Server
+from pgfleet.core.diagnosis.rows import Server
+from pgfleet.core.diagnosis.snapshot import NO_ANSWER, NodeSeen
 from pgfleet.core.diagnosis.steps import APPLICATION
 from pgfleet.core.diagnosis.words import identifier
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pgfleet.core.diagnosis.finding import Finding, Severity, Step
 from pgfleet.core.diagnosis.fleet import Fleet, Node
-from pgfleet.core.diagnosis.snapshot import Slot
+from pgfleet.core.diagnosis.rows import Slot
 from pgfleet.core.diagnosis.steps import replication_role
 from pgfleet.core.diagnosis.thresholds import MB
 from pgfleet.core.diagnosis.words import counted, literal, shell, size, span

@@ -8,19 +8,8 @@ from typing import Any
 from pgfleet.core.diagnosis.diagnose import diagnose
 from pgfleet.core.diagnosis.finding import Finding
 from pgfleet.core.diagnosis.obstacle import Blocked, Obstacle
-from pgfleet.core.diagnosis.snapshot import (
-    Facts,
-    NodeSeen,
-    Positions,
-    Receiver,
-    Sample,
-    Sender,
-    Server,
-    Setting,
-    Slot,
-    Snapshot,
-    Use,
-)
+from pgfleet.core.diagnosis.rows import Positions, Receiver, Sample, Sender, Server, Setting, Slot, Use
+from pgfleet.core.diagnosis.snapshot import Facts, NodeSeen, Snapshot
 
 SERVER = Server(
     version=180006, in_recovery=False, is_aurora=False, system_id="77", started_us=1, timeline=1,

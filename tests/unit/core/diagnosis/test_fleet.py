@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from pgfleet.core.diagnosis.fleet import Fleet, is_named_for
-from pgfleet.core.diagnosis.snapshot import NodeSeen, Sender, Snapshot
+from pgfleet.core.diagnosis.rows import Sender
+from pgfleet.core.diagnosis.snapshot import NodeSeen, Snapshot
 from tests.unit.core.diagnosis.seen import RECEIVER, SENDER, SLOT, blocked, primary, sample, served, standby
 
 

@@ -7,8 +7,8 @@ from dataclasses import fields
 
 import pytest
 
-from pgfleet.core.diagnosis import questions, snapshot
-from pgfleet.core.diagnosis.questions import NEWEST, OLDEST, Question
+from pgfleet.core.diagnosis import questions, rows
+from pgfleet.core.diagnosis.question import NEWEST, OLDEST, Question
 
 SINCE = {
     "pg_get_wal_replay_pause_state": 14,
@@ -22,18 +22,18 @@ SINCE = {
 ALL = (questions.SERVER, *questions.SAMPLED, *questions.ONCE)
 MAJORS = range(OLDEST, NEWEST + 1)
 KINDS = {
-    questions.SERVER: snapshot.Server,
-    questions.POSITIONS: snapshot.Positions,
-    questions.SENDERS: snapshot.Sender,
-    questions.SLOTS: snapshot.Slot,
-    questions.RECEIVER: snapshot.Receiver,
-    questions.ORIGIN: snapshot.Origin,
-    questions.SESSIONS: snapshot.Session,
-    questions.PREPARED: snapshot.Prepared,
-    questions.USE: snapshot.Use,
-    questions.ARCHIVER: snapshot.Archiver,
-    questions.WAL: snapshot.Wal,
-    questions.SETTINGS: snapshot.Setting,
+    questions.SERVER: rows.Server,
+    questions.POSITIONS: rows.Positions,
+    questions.SENDERS: rows.Sender,
+    questions.SLOTS: rows.Slot,
+    questions.RECEIVER: rows.Receiver,
+    questions.ORIGIN: rows.Origin,
+    questions.SESSIONS: rows.Session,
+    questions.PREPARED: rows.Prepared,
+    questions.USE: rows.Use,
+    questions.ARCHIVER: rows.Archiver,
+    questions.WAL: rows.Wal,
+    questions.SETTINGS: rows.Setting,
 }
 
 

@@ -10,7 +10,8 @@ from pgfleet.core.diagnosis.catalogue import CATALOGUE
 from pgfleet.core.diagnosis.diagnose import diagnose
 from pgfleet.core.diagnosis.finding import Severity
 from pgfleet.core.diagnosis.obstacle import Obstacle
-from pgfleet.core.diagnosis.snapshot import Disk, NodeSeen, Origin, Snapshot, Wal
+from pgfleet.core.diagnosis.rows import Disk, Origin, Wal
+from pgfleet.core.diagnosis.snapshot import NodeSeen, Snapshot
 from pgfleet.core.diagnosis.thresholds import GB
 from tests.unit.core.diagnosis.seen import (
     MB,
