@@ -19,6 +19,7 @@ BENCHMARKS = {
         "reads of what was just written, against the primary alone, pinning, hasql",
         "bench.consistency",
     ),
+    "doctor": ("pgfleet doctor on four nodes: well, and with one that cannot be asked", "bench.doctor"),
     "local": ("a primary and three replicas from nothing", "bench.local"),
     "provision": ("the same by a file, as it is typed, to verified", "bench.provision"),
     "verify": ("the same by the command line, and the go-live checklist over it", "bench.verify"),

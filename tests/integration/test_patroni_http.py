@@ -20,7 +20,7 @@ import pytest
 from pgfleet.discovery.patroni import Patroni
 from pgfleet.errors import DiscoveryError
 from pgfleet.runtimes import TaskRuntime
-from tests.integration.test_tls import Certificates
+from tests.certificates import Certificates
 
 SECRET = "s3cr3t@/"
 BODY = json.dumps({"members": [{"name": "a", "host": "10.0.0.1", "port": 5432}]}).encode()

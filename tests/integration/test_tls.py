@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
 from pgfleet.core.node import Reason
 from pgfleet.errors import PrimaryUnavailable
 from pgfleet.local import LocalFleet
-from pgfleet.local.account import Account
+from tests.certificates import Certificates
+from tests.certificates import certificates as made_certificates
 from tests.conftest import INSTALLATIONS
 from tests.faces import FACES, Face, environ
 
@@ -22,60 +18,17 @@ pytestmark = pytest.mark.parametrize("face", FACES, ids=str)
 ENCRYPTED = "select ssl from pg_stat_ssl where pid = pg_backend_pid()"
 
 
-@dataclass(frozen=True)
-class Certificates:
-    """A certificate authority, the certificate of `localhost` that it signed, and an authority that signed nothing."""
-
-    directory: Path
-
-    @property
-    def authority(self) -> Path:
-        return self.directory / "ca.crt"
-
-    @property
-    def stranger(self) -> Path:
-        return self.directory / "stranger.crt"
-
-    def make(self) -> None:
-        for name in ("ca", "stranger"):
-            self._openssl(
-                "req", "-x509", "-days", "2", "-subj", f"/CN={name}", *self._key(name), "-out", f"{name}.crt"
-            )
-        self._openssl("req", "-subj", "/CN=localhost", *self._key("server"), "-out", "server.csr")
-        (self.directory / "names").write_text("subjectAltName=DNS:localhost")
-        self._openssl(
-            "x509", "-req", "-days", "2", "-in", "server.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial",
-            "-extfile", "names", "-out", "server.crt",
-        )  # fmt: skip
-
-    def _key(self, name: str) -> tuple[str, ...]:
-        return ("-newkey", "rsa:2048", "-nodes", "-keyout", f"{name}.key")
-
-    def _openssl(self, *args: str) -> None:
-        subprocess.run(["openssl", *args], cwd=self.directory, check=True, capture_output=True)
-
-
 @pytest.fixture(scope="module")
 def certificates() -> Iterator[Certificates]:
-    directory = Path(tempfile.mkdtemp(prefix="pgfleet-tls-"))
-    directory.chmod(0o755)
-    certificates = Certificates(directory)
-    certificates.make()
-    Account.choose().give(directory / "server.key")
-    yield certificates
-    shutil.rmtree(directory)
+    with made_certificates() as certificates:
+        yield certificates
 
 
 @pytest.fixture(scope="module")
 def tls_fleet(certificates: Certificates) -> Iterator[LocalFleet]:
     """Debian's PostgreSQL: the wheel's is built without OpenSSL."""
     pg_bin = next(path for path in INSTALLATIONS if path and "postgresql" in path.parts)
-    settings: dict[str, str | int | float | bool] = {
-        "ssl": "on",
-        "ssl_cert_file": str(certificates.directory / "server.crt"),
-        "ssl_key_file": str(certificates.directory / "server.key"),
-    }
-    with LocalFleet.temporary(replicas=1, pg_bin=pg_bin, settings=settings) as fleet:
+    with LocalFleet.temporary(replicas=1, pg_bin=pg_bin, settings=certificates.settings()) as fleet:
         yield fleet
 
 

@@ -12,6 +12,8 @@ from pgfleet import __version__
 from pgfleet.cli.consistency import IN_SHORT as CONSISTENCY_IN_SHORT
 from pgfleet.cli.consistency import consistency
 from pgfleet.cli.demo import demo
+from pgfleet.cli.doctor import IN_SHORT as DOCTOR_IN_SHORT
+from pgfleet.cli.doctor import doctor
 from pgfleet.cli.drill import app as drill
 from pgfleet.cli.explain import explain
 from pgfleet.cli.local import app as local
@@ -81,6 +83,7 @@ app.add_typer(provision, name="provision", short_help="From one primary to a fle
 app.add_typer(
     replica, name="replica", short_help="The replicas of the fleet file, which all processes follow."
 )
+app.command(short_help=DOCTOR_IN_SHORT)(doctor)
 app.command(short_help="The monitoring API over the fleet of the environment.")(serve)
 app.command(short_help="How every node is.")(status)
 app.command(short_help="Which node a read would take now, and why.")(explain)

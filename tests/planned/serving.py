@@ -1,0 +1,75 @@
+"""Settings and hosts."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from pgfleet.core.diagnosis.thresholds import Thresholds
+from tests.planned.stage import Case, Stage, planned
+
+
+@planned("the disk is nearly full", "disk-nearly-full", "primary")
+def disk(stage: Stage) -> Iterator[Case]:
+    """No disk is filled for it: the bound is lowered to what is used."""
+    yield stage.case(thresholds=Thresholds(disk_warning_share=0.0))
+
+
+@planned("archiving fails", "archive-failing", "primary")
+def archive(stage: Stage) -> Iterator[Case]:
+    with stage.altered("primary", archive_command="/bin/false"):
+        stage.sql("primary", "select pg_log_standby_snapshot(); select pg_switch_wal()")
+        stage.until("primary", "failed_count > 0 from pg_stat_archiver")
+        yield stage.case()
+    stage.until("primary", "last_archived_time > last_failed_time from pg_stat_archiver")
+
+
+@planned("the clock of this host is wrong", "clock-skew", "primary")
+def clock(stage: Stage) -> Iterator[Case]:
+    yield stage.case(clock=lambda: time.time() - 120)
+
+
+@planned("transactions are read-only by default", "read-only-default", "primary")
+def read_only(stage: Stage) -> Iterator[Case]:
+    stage.sql("primary", "alter role app set default_transaction_read_only = on")
+    yield stage.case(plain=True)
+    stage.sql("primary", "alter role app reset default_transaction_read_only")
+
+
+@planned("a crash may destroy the data", "fsync-off", "primary")
+def not_durable(stage: Stage) -> Iterator[Case]:
+    yield stage.case()
+
+
+@planned("an old primary could not be rewound", "cannot-rewind", "primary")
+def no_checksums(stage: Stage) -> Iterator[Case]:
+    fleet = stage.bare
+    fleet.stop("primary")
+    node = fleet.node("primary")
+    tool = Path(fleet._cluster().state.pg_bin, "pg_checksums")
+    subprocess.run([tool, "--disable", "-D", node.data_directory], check=True, capture_output=True)
+    own = node.data_directory / "postgresql.auto.conf"
+    before = own.read_text()
+    own.write_text(f"{before}wal_level = 'replica'\n")
+    fleet.start("primary")
+    yield Case(fleet.environ())
+    fleet.stop("primary")
+    own.write_text(before)
+    fleet.start("primary")
+
+
+@planned("settings wait for a restart", "pending-restart", "replica-1")
+def pending(stage: Stage) -> Iterator[Case]:
+    with stage.altered("replica-1", max_worker_processes="12"):
+        yield stage.case()
+    stage.fleet.restart("replica-1")  # what is taken out of the file is pending too
+    stage.until_whole()
+
+
+@planned("tables that replicas cannot read", "unlogged-tables", "primary")
+def unlogged(stage: Stage) -> Iterator[Case]:
+    stage.sql("primary", "create unlogged table volatile (n int)")
+    yield stage.case()
+    stage.sql("primary", "drop table volatile")
