@@ -48,6 +48,8 @@ class Existing:
     is_ready: bool = True
     trouble: str = ""
     """Why it can be no part of the fleet, in words: it belongs to another primary, it has failed."""
+    stays: bool = False
+    """It is changed and never removed: a setting was there before, and others may rely on it by now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ def changes(wanted: Sequence[Resource], existing: Sequence[Existing]) -> Changes
     gone = [
         Change(Action.REMOVE, found.resource)
         for found in reversed(existing)
-        if found.is_ours and found.resource.key not in wishes
+        if found.is_ours and not found.stays and found.resource.key not in wishes
     ]
     return Changes((*made, *gone), tuple(problems))
 

@@ -89,3 +89,10 @@ def test_once_all_is_done_nothing_is_left_to_do(wanted: list[Resource], there: l
             attributes = {**(old.attributes if old else {}), **change.resource.attributes}
             after.append(Existing(Resource(*change.resource.key, attributes)))
     assert not changes(wanted, after).to_do
+
+
+def test_what_stays_is_changed_and_never_removed() -> None:
+    setting = Existing(Resource("settings", "primary", {"wal_level": "minimal"}), stays=True)
+    (change,) = changes([Resource("settings", "primary", {"wal_level": "replica"})], [setting]).changes
+    assert change.action is Action.CHANGE
+    assert changes([], [setting]).changes == ()
