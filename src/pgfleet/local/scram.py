@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 import secrets
 
 ITERATIONS = 4096
@@ -17,6 +18,16 @@ def scram_verifier(password: str) -> str:
     salted = _salted(password, salt, ITERATIONS)
     stored = hashlib.sha256(_keyed(salted, b"Client Key")).digest()
     return f"{MECHANISM}${ITERATIONS}:{_text(salt)}${_text(stored)}:{_text(_keyed(salted, b'Server Key'))}"
+
+
+def is_password_of(password: str, verifier: str) -> bool:
+    """Whether a verifier was made of this password."""
+    found = re.fullmatch(rf"{MECHANISM}\$(\d+):([^$]+)\$([^:]+):.*", verifier)
+    if not found:
+        return False
+    salted = _salted(password, base64.b64decode(found[2]), int(found[1]))
+    stored = hashlib.sha256(_keyed(salted, b"Client Key")).digest()
+    return hmac.compare_digest(_text(stored), found[3])
 
 
 class ScramExchange:

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import hmac
 
-from pgfleet.local.scram import ScramExchange, scram_verifier
+from pgfleet.local.scram import ScramExchange, is_password_of, scram_verifier
 
 NONCE = "rOprNGfwEbeRWgbNEkqO"
 SERVER_FIRST = f"r={NONCE}%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096"
@@ -48,3 +48,11 @@ def test_a_verifier_verifies_its_password_and_does_not_hold_it() -> None:
     assert mechanism == "SCRAM-SHA-256"
     assert keys == f"{base64.b64encode(stored).decode()}:{base64.b64encode(server).decode()}"
     assert scram_verifier("pencil") != scram_verifier("pencil")
+
+
+def test_a_verifier_knows_its_password_and_no_other() -> None:
+    verifier = scram_verifier("pencil")
+    assert is_password_of("pencil", verifier)
+    assert not is_password_of("pen", verifier)
+    assert not is_password_of("pencil", "")
+    assert not is_password_of("pencil", "md5" + "0" * 32)
