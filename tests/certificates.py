@@ -15,9 +15,11 @@ from pgfleet.local.account import Account
 
 @dataclass(frozen=True)
 class Certificates:
-    """A certificate authority, the certificate of `localhost` that it signed, and an authority that signed nothing."""
+    """A certificate authority, the certificate of a server that it signed, and an authority that signed nothing."""
 
     directory: Path
+    names: str = "DNS:localhost"
+    """Those of the server, as `subjectAltName` has them."""
 
     @property
     def authority(self) -> Path:
@@ -28,7 +30,7 @@ class Certificates:
         return self.directory / "stranger.crt"
 
     def settings(self) -> dict[str, str | int | float | bool]:
-        """Those of a server that shows the certificate of `localhost`."""
+        """Those of a server that shows its certificate."""
         return {
             "ssl": "on",
             "ssl_cert_file": str(self.directory / "server.crt"),
@@ -41,7 +43,7 @@ class Certificates:
                 "req", "-x509", "-days", "2", "-subj", f"/CN={name}", *self._key(name), "-out", f"{name}.crt"
             )
         self._openssl("req", "-subj", "/CN=localhost", *self._key("server"), "-out", "server.csr")
-        (self.directory / "names").write_text("subjectAltName=DNS:localhost")
+        (self.directory / "names").write_text(f"subjectAltName={self.names}")
         self._openssl(
             "x509", "-req", "-days", "2", "-in", "server.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial",
             "-extfile", "names", "-out", "server.crt",
