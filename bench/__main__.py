@@ -21,6 +21,7 @@ BENCHMARKS = {
     ),
     "doctor": ("pgfleet doctor on four nodes: well, and with one that cannot be asked", "bench.doctor"),
     "local": ("a primary and three replicas from nothing", "bench.local"),
+    "selfhosted": ("two replicas over SSH on hosts of their own", "bench.selfhosted"),
     "provision": ("the same by a file, as it is typed, to verified", "bench.provision"),
     "verify": ("the same by the command line, and the go-live checklist over it", "bench.verify"),
 }
