@@ -4,7 +4,7 @@
 PYTHON ?= python3
 # The suites on real PostgreSQL share the cores; a worker starts its own fleets, module by module. They wait more than
 # they compute, so there are more of them than cores. The order is that of tests/conftest.py: the longest modules first.
-WORKERS ?= -n 3 --dist loadscope --no-loadscope-reorder
+WORKERS ?= -n 4 --dist loadscope --no-loadscope-reorder
 
 # Histories that `make sim` lives. `make test` lives 2,000, on what the suites leave of the cores.
 SEEDS ?= 10000

@@ -18,9 +18,20 @@ INSTALLATIONS: list[Path | None] = [*installations()] or [None]
 IDS = [path.parent.name if path else "missing" for path in INSTALLATIONS]
 
 
+LONG = (
+    "test_selfhosted", "test_local_failover", "test_provision_local", "test_local_lifecycle", "test_staleness",
+    "test_bench", "test_demo", "test_timelines", "test_selfhosted_debian",
+)  # fmt: skip
+"""Beside the drills and everything in tests/fault, those that take a minute of a worker."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest modules first: a worker that takes one of them last leaves the others with nothing to do."""
-    items.sort(key=lambda item: "fault" not in item.path.parts)
+    items.sort(key=lambda item: (not _is_drill(item), item.path.stem not in LONG))
+
+
+def _is_drill(item: pytest.Item) -> bool:
+    return "fault" in item.path.parts or item.path.stem == "test_drill"
 
 
 @pytest.fixture(scope="module")
