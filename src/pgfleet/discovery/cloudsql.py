@@ -7,16 +7,14 @@ from collections.abc import Sequence
 from urllib.parse import parse_qsl
 
 from pgfleet.clouds.cloudsql import POSTGRES_PORT, PRIVATE, PUBLIC, Instance
-from pgfleet.clouds.failure import ApiFailure
 from pgfleet.clouds.google import SqlAdmin
 from pgfleet.core.membership import Found
+from pgfleet.discovery.api import ANSWER_S, ask
 from pgfleet.discovery.clouds import of_cloud_sql
 from pgfleet.errors import DiscoveryError
 from pgfleet.ports import Runtime
 
 PAUSES_S = (1.0, 2.0)
-ANSWER_S = 10.0
-"""Less than provisioning takes: the next look comes soon enough."""
 KINDS = {"private": PRIVATE, "public": PUBLIC}
 
 
@@ -39,16 +37,11 @@ class CloudSql:
 
     async def find(self) -> Sequence[Found]:
         """Those that are made. Raises DiscoveryError when Google does not tell, or knows none with an address."""
-        try:
-            found = await self._runtime.aside(self._servers)
-        except ApiFailure as failure:
-            raise DiscoveryError(f"Cloud SQL tells no servers: {failure.message}", failure.hint) from failure
-        if not found:
-            raise DiscoveryError(
-                f"Cloud SQL has no instance {self._source} with such an address in {self._project}, nor replicas",
-                "Check project, instance and `ip` in PGFLEET_DISCOVERY: `gcloud sql instances list`.",
-            )
-        return found
+        empty = DiscoveryError(
+            f"Cloud SQL has no instance {self._source} with such an address in {self._project}, nor replicas",
+            "Check project, instance and `ip` in PGFLEET_DISCOVERY: `gcloud sql instances list`.",
+        )
+        return await ask(self._runtime, self._servers, "Cloud SQL", empty)
 
     def _servers(self) -> tuple[Found, ...]:
         api = self._api = self._api or SqlAdmin(

@@ -7,16 +7,14 @@ from collections.abc import Sequence
 from urllib.parse import parse_qsl
 
 from pgfleet.clouds.aws import Rds as Api
-from pgfleet.clouds.failure import ApiFailure
 from pgfleet.clouds.rds import Instance
 from pgfleet.core.membership import Found
+from pgfleet.discovery.api import ANSWER_S, ask
 from pgfleet.discovery.clouds import of_rds
 from pgfleet.errors import DiscoveryError
 from pgfleet.ports import Runtime
 
 ATTEMPTS = 3
-ANSWER_S = 10.0
-"""Less than provisioning takes: the next look comes soon enough."""
 
 
 class Rds:
@@ -35,16 +33,11 @@ class Rds:
 
     async def find(self) -> Sequence[Found]:
         """Those that are made. Raises DiscoveryError when AWS does not tell, or knows none."""
-        try:
-            found = await self._runtime.aside(self._servers)
-        except ApiFailure as failure:
-            raise DiscoveryError(f"Amazon RDS tells no servers: {failure.message}", failure.hint) from failure
-        if not found:
-            raise DiscoveryError(
-                f"Amazon RDS has no instance {self._source} and no replica of it in {self._region or 'its region'}",
-                "Check the identifier and the region in PGFLEET_DISCOVERY: `aws rds describe-db-instances`.",
-            )
-        return found
+        empty = DiscoveryError(
+            f"Amazon RDS has no instance {self._source} and no replica of it in {self._region or 'its region'}",
+            "Check the identifier and the region in PGFLEET_DISCOVERY: `aws rds describe-db-instances`.",
+        )
+        return await ask(self._runtime, self._servers, "Amazon RDS", empty)
 
     def _servers(self) -> tuple[Found, ...]:
         api = self._api = self._api or Api(self._region, os.environ, attempts=ATTEMPTS, answer_s=ANSWER_S)
