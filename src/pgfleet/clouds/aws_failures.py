@@ -7,15 +7,13 @@ from typing import NamedTuple
 from botocore import exceptions
 from botocore.exceptions import ClientError
 
-from pgfleet.clouds.failure import ApiFailure
+from pgfleet.clouds.failure import AGAIN, LOOK, ApiFailure
 
 WHO_AM_I = "`aws sts get-caller-identity` must answer"
 GIVE = f"Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; {WHO_AM_I}."
 RENEW = f"Log in again (`aws sso login`), or renew the keys; {WHO_AM_I}."
 POLICY = "Give the one who asks the policy of the guide to RDS, which lists the action that is missing."
 QUOTA = "Ask for more under Service Quotas, Amazon RDS, or remove an instance."
-AGAIN = "Wait a minute and apply again: what is done stays done."
-LOOK = "Look at it in the console, mend it, and apply again: what is done stays done."
 
 
 class _Meaning(NamedTuple):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
+
+from pgfleet.clouds.instance import ManagedInstance
 
 POSTGRES_PORT = 5432
 READY = "RUNNABLE"
@@ -19,11 +21,14 @@ PRIVATE, PUBLIC = "PRIVATE", "PRIMARY"
 
 
 @dataclass(frozen=True, slots=True)
-class Instance:
+class Instance(ManagedInstance):
     """One instance of a project."""
 
     facts: Mapping[str, Any]
     project: str
+    creating: ClassVar[str] = CREATING
+    ready: ClassVar[str] = READY
+    deleting: ClassVar[str] = DELETING
 
     @property
     def name(self) -> str:
@@ -37,8 +42,8 @@ class Instance:
         return settings
 
     @property
-    def state(self) -> str:
-        """`PENDING_CREATE`, `RUNNABLE`, ..."""
+    def status(self) -> str:
+        """What Google calls its state: `PENDING_CREATE`, `RUNNABLE`, ..."""
         return str(self.facts.get("state", ""))
 
     @property
@@ -63,8 +68,8 @@ class Instance:
         return str(self.facts.get("masterInstanceName") or "").removeprefix(f"{self.project}:")
 
     @property
-    def labels(self) -> dict[str, str]:
-        """Its labels."""
+    def tags(self) -> dict[str, str]:
+        """What Google calls its user labels."""
         return dict(self.settings.get("userLabels") or {})
 
     @property
@@ -88,9 +93,19 @@ class Instance:
         return self.settings.get("databaseReplicationEnabled") is not False
 
     @property
-    def serves(self) -> bool:
+    def streams(self) -> bool:
         """Whether it is a replica at work."""
-        return self.state == READY and self.is_started and self.replicates
+        return self.is_available and self.is_started and self.replicates
+
+    def copies(self, source: Instance) -> bool:
+        """Whether it is a replica of that instance."""
+        return self.source == source.name
+
+    @property
+    def endpoint(self) -> tuple[str, int] | None:
+        """The private address, or the public one where there is no other; None before it has one."""
+        address = self.address()
+        return (address, POSTGRES_PORT) if address else None
 
     def address(self, kind: str = "") -> str:
         """The IP address of a kind; of no kind the private one, else the public one. Empty: it has none."""

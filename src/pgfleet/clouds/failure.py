@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+AGAIN = "Wait a minute and apply again: what is done stays done."
+LOOK = "Look at it in the console, mend it, and apply again: what is done stays done."
+
 
 class ApiFailure(Exception):
     """A call that failed for good: retries are over. Whoever asked makes an error of pgfleet of it."""

@@ -7,14 +7,12 @@ from typing import Any, NamedTuple
 
 from google.auth.exceptions import RefreshError, TransportError
 
-from pgfleet.clouds.failure import ApiFailure
+from pgfleet.clouds.failure import AGAIN, LOOK, ApiFailure
 
 GIVE = (
     "Run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS;"
     " `gcloud auth application-default print-access-token` must answer."
 )
-AGAIN = "Wait a minute and apply again: what is done stays done."
-LOOK = "Look at it in the console, mend it, and apply again: what is done stays done."
 ROLE = "Give the one who asks the role of the guide to Cloud SQL in this project."
 
 NOT_THERE = "instanceDoesNotExist"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
+
+from pgfleet.clouds.instance import ManagedInstance
 
 READY = "available"
 SERVING = frozenset(
@@ -50,11 +52,14 @@ REPLICATING = "replicating"
 
 
 @dataclass(frozen=True, slots=True)
-class Instance:
+class Instance(ManagedInstance):
     """One instance, as DescribeDBInstances shows it in its region."""
 
     facts: Mapping[str, Any]
     region: str
+    creating: ClassVar[str] = CREATING
+    ready: ClassVar[str] = READY
+    deleting: ClassVar[str] = DELETING
 
     @property
     def name(self) -> str:
@@ -108,7 +113,7 @@ class Instance:
     @property
     def streams(self) -> bool:
         """Whether it is a replica at work."""
-        return self.status == READY and self.replication[0] == REPLICATING
+        return self.is_available and self.replication[0] == REPLICATING
 
     def copies(self, source: Instance) -> bool:
         """Whether it is a replica of that instance."""

@@ -57,4 +57,4 @@ def of_cloud_sql(
 
 def _is_made(instance: cloudsql.Instance) -> bool:
     is_kind = not instance.source or instance.facts.get("instanceType") == cloudsql.READ_REPLICA
-    return is_kind and instance.state in cloudsql.SERVING and instance.is_started and instance.replicates
+    return is_kind and instance.status in cloudsql.SERVING and instance.is_started and instance.replicates

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,3 +49,10 @@ class Keys:
     provider: frozenset[str] = frozenset()
     primary: frozenset[str] = frozenset()
     replica: frozenset[str] = frozenset()
+
+
+def not_texts(table: str, values: Mapping[str, Any], keys: Iterable[str]) -> Iterator[str]:
+    """What is wrong with those of the keys whose values must be texts and are not."""
+    for key in keys:
+        if not isinstance(values.get(key, ""), str):
+            yield f'[{table}] {key}: is not a text; write {key} = "..."'

@@ -29,8 +29,8 @@ def of_the_source(source: Instance) -> Iterator[str]:
         yield f"{name} runs {source.version or 'something unknown'}; write an instance of PostgreSQL"
     if source.source:
         yield f"{name} is itself a replica, of {source.source}; write that one, or promote this one first"
-    if source.state in (*BROKEN, DELETING):
-        yield f"{name} is {source.state}; mend it first"
+    if source.status in (*BROKEN, DELETING):
+        yield f"{name} is {source.status}; mend it first"
     elif not source.is_started:
         yield f"{name} is stopped; gcloud sql instances patch {source.name} --activation-policy=ALWAYS"
     private = (source.settings.get("ipConfiguration") or {}).get("privateNetwork")

@@ -7,10 +7,9 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from pgfleet.clouds.cloudsql import READ_REPLICA, Instance
-from pgfleet.provision.declaration import Declaration, WantedReplica
+from pgfleet.provision.declaration import Declaration, WantedReplica, not_texts
+from pgfleet.provision.managed.instance import MARK
 
-MARK = "pgfleet"
-"""The label that says which fleet owns an instance."""
 LABEL, FLAG = "label ", "flag "
 """Begin the attributes of labels and of database flags."""
 OPTIONS: Mapping[str, type] = {
@@ -63,7 +62,7 @@ def told(instance: Instance) -> dict[str, str]:
             "edition": str(settings.get("edition", "")).lower().replace("_", "-"),
             "public_ip": shown((settings.get("ipConfiguration") or {}).get("ipv4Enabled", False)),
         }
-        | {f"{LABEL}{key}": value for key, value in instance.labels.items()}
+        | {f"{LABEL}{key}": value for key, value in instance.tags.items()}
         | {f"{FLAG}{name}": value for name, value in instance.flags.items()}
     )
 
@@ -142,9 +141,7 @@ def wrong_values(declaration: Declaration) -> Iterator[str]:
     """What cannot be meant so, whatever is there."""
     for table, keys, needed in TEXTS:
         values = declaration.options if table == "provider" else declaration.primary
-        for key in keys:
-            if not isinstance(values.get(key, ""), str):
-                yield f'[{table}] {key}: is not a text; write {key} = "..."'
+        yield from not_texts(table, values, keys)
         if not values.get(needed):
             yield f'[{table}] {needed}: is not set; write {needed} = "...", as Google Cloud calls it'
     for replica in declaration.replicas:

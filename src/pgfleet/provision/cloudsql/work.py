@@ -1,7 +1,4 @@
-"""One change at one instance: the request, its operation, and the wait until Cloud SQL has done it.
-
-Everything here may have been begun by an apply that was ended, so each asks what there is before it gives up.
-"""
+"""One change at one instance: the request, its operation, and the wait until Cloud SQL has done it."""
 
 from __future__ import annotations
 
@@ -10,12 +7,11 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from pgfleet.clouds.cloudsql import DELETING, READY, Instance
+from pgfleet.clouds.cloudsql import Instance
 from pgfleet.clouds.failure import ApiFailure
 from pgfleet.clouds.google import SqlAdmin
 from pgfleet.clouds.google_failures import (
     BUSY,
-    LOOK,
     NOT_THERE,
     NOT_THERE_REASONS,
     THERE_ALREADY,
@@ -23,39 +19,23 @@ from pgfleet.clouds.google_failures import (
 )
 from pgfleet.errors import ProvisionError
 from pgfleet.provision.asking import asked, failed
-from pgfleet.provision.cloudsql.settings import MARK
 from pgfleet.provision.cloudsql.sight import trouble
-from pgfleet.provision.pace import Pace
-from pgfleet.provision.provider import Tell
+from pgfleet.provision.managed.work import InstanceWork, Target
 
-AGAIN = "Apply again: it goes on where this one stopped."
 DONE = "DONE"
 
 
-class Work:
-    """At one instance; `source` is the primary, who takes one replica at a time: who holds `turn` asks for his."""
+class Work(InstanceWork[Instance]):
+    """At one instance."""
 
-    def __init__(
-        self,
-        api: SqlAdmin,
-        name: str,
-        fleet: str,
-        source: Instance,
-        turn: asyncio.Lock,
-        pace: Pace,
-        tell: Tell,
-    ) -> None:
+    mark_kind = "label"
+
+    def __init__(self, target: Target[Instance], api: SqlAdmin) -> None:
+        super().__init__(target)
         self._api = api
-        self._name = name
-        self._fleet = fleet
-        self._source = source
-        self._turn = turn
-        self._pace = pace
-        self._tell = tell
-        self._told = ""
 
     async def create(self, body: Mapping[str, Any]) -> None:
-        """Ask for the replica and wait until it serves."""
+        """Ask for the replica and wait until it streams."""
         try:
             async with self._turn:
                 operation = await self._begin("POST", "instances", body)
@@ -68,17 +48,11 @@ class Work:
             await self._operation(operation)
         await self.finish()
 
-    async def finish(self) -> None:
-        """Wait until it serves."""
-        await self._until(lambda instance: instance.serves)
-
     async def change(
         self, body_of: Callable[[Instance], Mapping[str, Any]], became: Callable[[Instance], bool]
     ) -> None:
         """Make it as it is wanted, when it is whole."""
-        await self._until(lambda instance: instance.state == READY)
-        instance = await self._there()
-        self._own(instance)
+        instance = await self._available()
         try:
             operation = await self._begin("PATCH", f"instances/{self._name}", body_of(instance))
         except ApiFailure as failure:
@@ -86,34 +60,7 @@ class Work:
                 raise failed(failure, self._name) from failure
         else:
             await self._operation(operation)
-        await self._until(lambda instance: instance.serves and became(instance))
-
-    async def remove(self) -> None:
-        """Delete it, if it is still ours and still a replica, and wait until it is gone."""
-        instance = await self._described()
-        if instance is None:
-            return
-        if instance.state != DELETING:
-            self._own(instance)
-            self._removable(instance)
-            await self._delete()
-        async for _ in self._pace.looks():
-            if await self._described() is None:
-                return
-            self._say("is being deleted")
-        raise self._late("not gone")
-
-    async def promote(self) -> None:
-        """Make it an instance of its own, and wait until it is."""
-        self._own(await self._there())
-        try:
-            operation = await self._begin("POST", f"instances/{self._name}/promoteReplica")
-        except ApiFailure as failure:
-            if (await self._there()).source:  # else an attempt whose answer was lost has done it
-                raise failed(failure, self._name) from failure
-        else:
-            await self._operation(operation)
-        await self._until(lambda i: i.state == READY and not i.source, watches=False)
+        await self._until(lambda instance: instance.streams and became(instance))
 
     async def _delete(self) -> None:
         try:
@@ -123,6 +70,9 @@ class Work:
                 raise failed(failure, self._name) from failure
         else:
             await self._operation(operation)
+
+    async def _detach(self) -> None:
+        await self._operation(await self._begin("POST", f"instances/{self._name}/promoteReplica"))
 
     async def _begin(self, method: str, path: str, body: object = None) -> dict[str, Any]:
         """Make a request as soon as no other operation keeps Cloud SQL from it. Raises ApiFailure."""
@@ -147,31 +97,6 @@ class Work:
             operation = await asked(partial(self._api.call, "GET", path), self._name)
         raise self._late(f"still in its operation {operation['name']}")
 
-    async def _until(self, is_so: Callable[[Instance], bool], *, watches: bool = True) -> None:
-        async for _ in self._pace.looks():
-            instance = await self._there()
-            if is_so(instance):
-                return
-            if watches and (wrong := trouble(instance, self._source)):
-                raise ProvisionError(f"{self._name}: {wrong}", LOOK)
-            self._say(instance.state)
-        raise self._late(self._told)
-
-    def _own(self, instance: Instance) -> None:
-        """Raises ProvisionError unless the fleet made it, and it is a replica of the fleet's primary."""
-        mark = instance.labels.get(MARK)
-        if mark != self._fleet:
-            said = f"its label {MARK} is {mark}" if mark else f"it has no label {MARK}"
-            raise ProvisionError(
-                f"{self._name} was not made by this file: {said}",
-                "Give yours another name, or see to that one by hand.",
-            )
-        if instance.source != self._source.name:
-            raise ProvisionError(
-                f"{self._name} is no replica of {self._source.name} any more",
-                "Take it out of the file; it is left alone.",
-            )
-
     def _removable(self, instance: Instance) -> None:
         if instance.replicas:
             children = ", ".join(instance.replicas)
@@ -182,29 +107,19 @@ class Work:
                 f"gcloud sql instances patch {self._name} --no-deletion-protection",
             )
 
-    async def _there(self) -> Instance:
-        instance = await self._described()
-        if instance is None:
-            raise ProvisionError(f"{self._name} is not there any more", AGAIN)
-        return instance
+    def _look(self) -> Instance | None:
+        try:
+            return Instance(self._api.call("GET", f"instances/{self._name}"), self._api.project)
+        except ApiFailure as failure:
+            if failure.code in (NOT_THERE, *NOT_THERE_REASONS):
+                return None
+            raise
 
-    async def _described(self) -> Instance | None:
-        return await asked(partial(described, self._api, self._name), self._name)
+    def _trouble(self, instance: Instance) -> str:
+        return trouble(instance, self._source)
 
-    def _late(self, state: str) -> ProvisionError:
-        return ProvisionError(f"{self._name}: after {self._pace.longest_s / 3600:g} h it is {state}", AGAIN)
+    def _progress(self, instance: Instance) -> str:
+        return instance.status
 
-    def _say(self, text: str) -> None:
-        if text != self._told:
-            self._told = text
-            self._tell(text)
-
-
-def described(api: SqlAdmin, name: str) -> Instance | None:
-    """One instance; None: there is none of this name. Raises ApiFailure."""
-    try:
-        return Instance(api.call("GET", f"instances/{name}"), api.project)
-    except ApiFailure as failure:
-        if failure.code in (NOT_THERE, *NOT_THERE_REASONS):
-            return None
-        raise
+    def _removal_progress(self, instance: Instance) -> str:
+        return "is being deleted"

@@ -9,7 +9,8 @@ from pgfleet.clouds.aws import command_line
 from pgfleet.clouds.rds import Instance
 from pgfleet.core.changes import Difference
 from pgfleet.provision.declaration import WantedReplica
-from pgfleet.provision.rds.settings import MARK, TAG, parameters, wishes
+from pgfleet.provision.managed.instance import MARK
+from pgfleet.provision.rds.settings import TAG, parameters, wishes
 
 
 class Call(NamedTuple):

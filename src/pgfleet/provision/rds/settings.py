@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pgfleet.clouds.rds import Instance
-from pgfleet.provision.declaration import Declaration, WantedReplica
+from pgfleet.provision.declaration import Declaration, WantedReplica, not_texts
+from pgfleet.provision.managed.instance import MARK
 
 Reader = Callable[[Mapping[str, Any]], Any]
 
@@ -66,8 +67,6 @@ COMMON: Mapping[str, Setting] = {
 SETTINGS: Mapping[str, Setting] = {**COMMON, **OPTIONS}
 FIXED = frozenset({"source", "region", *(name for name, setting in SETTINGS.items() if setting.fixed)})
 MONITORING_INTERVALS_S = (0, 1, 5, 10, 15, 30, 60)
-MARK = "pgfleet"
-"""The tag that says which fleet owns an instance."""
 TAG = "tag "
 """Begins the attribute of a tag."""
 
@@ -123,9 +122,7 @@ def wrong_values(declaration: Declaration) -> Iterator[str]:
     """What cannot be meant so, whatever is there."""
     for table, keys in TEXTS:
         values = declaration.options if table == "provider" else declaration.primary
-        for key in keys:
-            if not isinstance(values.get(key, ""), str):
-                yield f'[{table}] {key}: is not a text; write {key} = "..."'
+        yield from not_texts(table, values, keys)
     if not declaration.primary.get("instance"):
         yield '[primary] instance: is not set; write instance = "...", the identifier of the primary in RDS'
     for replica in declaration.replicas:
