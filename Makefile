@@ -4,7 +4,7 @@
 PYTHON ?= python3
 # The suites on real PostgreSQL share the cores; a worker starts its own fleets, module by module. They wait more than
 # they compute, so there are more of them than cores. The order is that of tests/conftest.py: the longest modules first.
-WORKERS ?= -n 4 --dist loadscope --no-loadscope-reorder
+WORKERS ?= -n 3 --dist loadscope --no-loadscope-reorder
 
 # Histories that `make sim` lives. `make test` lives 2,000, on what the suites leave of the cores.
 SEEDS ?= 10000
@@ -44,7 +44,7 @@ suites: $(VENV)/.dev
 	$(BIN)/pytest tests --ignore=tests/unit $(WORKERS)
 
 histories: $(VENV)/.dev
-	nice -n 19 $(BIN)/python -m tests.sim 2000
+	$(BIN)/python -m tests.sim 2000 --idle
 
 sim: $(VENV)/.dev ## histories of a simulated cluster: make sim SEEDS=100000
 	$(BIN)/python -m tests.sim $(SEEDS)
