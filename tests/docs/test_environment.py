@@ -53,13 +53,13 @@ def fleet_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read = source.read_text
 
     def read_text(path: str, longest: int) -> str:
-        return read(str(tmp_path / "fleet.toml") if path == "/etc/pgfleet/fleet.toml" else path, longest)
+        return read(str(tmp_path / "fleet.toml") if path == "/etc/pgfleet/replicas.toml" else path, longest)
 
     monkeypatch.setattr(fleet_files, "read_text", read_text)
 
 
 def test_the_example_of_a_fleet_file_shows_every_key() -> None:
-    (replica,) = Settings.from_env({**BASE, "PGFLEET_FLEET_FILE": "/etc/pgfleet/fleet.toml"}).replicas[1:]
+    (replica,) = Settings.from_env({**BASE, "PGFLEET_FLEET_FILE": "/etc/pgfleet/replicas.toml"}).replicas[1:]
     plain = NodeSettings("reports", replica.dsn)
     assert all(getattr(replica, f.name) != getattr(plain, f.name) for f in fields(plain) if f.name in CHOSEN)
     assert all(f"{key} = " in PAGE for key in fleet_files.KEYS)

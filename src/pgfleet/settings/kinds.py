@@ -240,7 +240,7 @@ CATCHUP_WAIT = Kind(
     "write a number without a unit, such as 10",
     "10.0",
 )
-PATH = Kind(str, _is_path, "a path", "write the path of a file", "'/etc/pgfleet/fleet.toml'")
+PATH = Kind(str, _is_path, "a path", "write the path of a file", "'/etc/pgfleet/replicas.toml'")
 DISCOVERED = Kind(
     lambda text: "".join(text.split()),
     _is_discovery,
