@@ -6,14 +6,18 @@ PYTHON ?= python3
 # they compute, so there are more of them than cores. The order is that of tests/conftest.py: the longest modules first.
 WORKERS ?= -n 3 --dist loadscope --no-loadscope-reorder
 
+# Their fleets live in memory where there is room: they write much and keep nothing. A gigabyte is used at most times.
+MEMORY := $(shell [ "$$(df -Pk /dev/shm 2>/dev/null | awk 'END {print $$4}')" -gt 6000000 ] 2>/dev/null && echo /dev/shm)
+
 # Histories that `make sim` lives. `make test` lives 2,000, on what the suites leave of the cores.
 SEEDS ?= 10000
 
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+QUICK := $(BIN)/pytest -q -p no:schemathesis -p no:xdist --hypothesis-profile quick
 
-.PHONY: check lint types unit properties docs servers test suites histories sim demo format constraints clean help
+.PHONY: check lint types unit unit-rooms unit-router properties docs servers test suites histories sim demo format constraints clean help
 
 check: lint types unit ## lint, types, unit tests (the default)
 
@@ -26,13 +30,14 @@ types: $(VENV)/.dev ## mypy --strict
 	$(BIN)/mypy $(wildcard src tests bench)
 
 unit: $(VENV)/.dev ## values in, values out: no socket, no sleep
-	$(BIN)/pytest -q -n 2 -p no:schemathesis --hypothesis-profile quick tests/unit
+	$(MAKE) --no-print-directory --jobs 2 --output-sync unit-rooms unit-router
 
-docs: $(VENV)/.dev ## build the pages into site/
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+# Two processes that share nothing: xdist's workers would each collect all of it.
+unit-rooms: $(VENV)/.dev
+	$(QUICK) tests/unit/*/
 
-servers: ## what the tests start: PostgreSQL with TLS, etcd, Patroni, PgBouncer, dnsmasq, Prometheus (Debian, as root: installs it)
-	scripts/install-test-servers
+unit-router: $(VENV)/.dev
+	$(QUICK) tests/unit/test_*.py
 
 properties: $(VENV)/.dev ## the properties among the unit tests, with all their examples
 	$(BIN)/pytest -q -n 2 -m hypothesis tests/unit
@@ -41,7 +46,7 @@ test: check properties docs servers ## all that CI runs
 	$(MAKE) --no-print-directory --jobs 2 suites histories
 
 suites: $(VENV)/.dev
-	$(BIN)/pytest tests --ignore=tests/unit $(WORKERS)
+	$(if $(MEMORY),TMPDIR=$(MEMORY)) $(BIN)/pytest tests --ignore=tests/unit $(WORKERS)
 
 histories: $(VENV)/.dev
 	$(BIN)/python -m tests.sim 2000 --idle

@@ -266,10 +266,12 @@ async def refusal(read: Callable[[], Awaitable[Any]]) -> PgfleetError | None:
 async def test_an_org_that_wrote_unseen_is_not_shown_the_past_without_a_primary(
     face: Face, placed_fleet: LocalFleet
 ) -> None:
-    for name in REPLICAS:
-        placed_fleet.lag(name, paused=True)
     try:
-        async with face.open(environ(placed_fleet)) as router:
+        async with face.open(
+            environ(placed_fleet)
+        ) as router:  # first: how fresh they are is known before they stop
+            for name in REPLICAS:
+                await aside(placed_fleet.lag, name, paused=True)
             await router.execute("insert into mark values (1)", org_id=7)
             await aside(placed_fleet.kill, "primary")
             assert await refusal(lambda: router.fetch("select count(*) from mark", org_id=7))
