@@ -131,6 +131,14 @@ async def test_prefer_replica_false_and_disabled_replicas_read_the_primary() -> 
         assert not router.world["replica-1"].opened
 
 
+@in_virtual_time
+async def test_a_critical_read_whose_connection_was_lost_says_so_although_the_primary_is_well() -> None:
+    async with fleet() as router:
+        router.world["primary"].answers["q"] = lost()
+        with pytest.raises(PrimaryUnavailable, match="primary lost the connection of this read"):
+            await router.fetch("q", prefer_replica=False, timeout_s=1.0)
+
+
 # failing nodes
 
 

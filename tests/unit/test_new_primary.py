@@ -20,6 +20,7 @@ from pgfleet import (
 from pgfleet.core.node import Reason
 from pgfleet.core.probe import read_observation
 from pgfleet.core.schedule import SEARCH_LASTS_S, SEARCH_RETRY_S
+from pgfleet.engine.lender import HEIR_WAIT_S
 from tests.fakes import (
     FakeAsyncRouter,
     FakeConnection,
@@ -158,6 +159,30 @@ async def test_a_critical_read_waits_like_a_write_and_other_reads_do_not() -> No
         assert now_s() - began_s < 1.0
         promote(router.world["replica-1"])
         assert (await critical)[0][0] == "replica-1"
+
+
+@in_virtual_time
+async def test_a_plain_read_waits_for_the_primary_of_a_promotion_that_a_standby_told_of() -> None:
+    """No replica is proven to follow one whom nobody has seen yet."""
+    async with fleet(**SLOW_PROBES) as router:
+        await pass_time(2.0)
+        router.world["primary"].crash()
+        router.world["replica-2"].timeline = 2
+        await router.engine._watcher.refresh(("primary", "replica-2"), 1.0)
+        read = asyncio.ensure_future(router.fetch(READ))
+        await pass_time(0.5)
+        assert not read.done()
+        promote(router.world["replica-1"])
+        promoted_s = now_s()
+        assert (await read)[0][0] in {"replica-1", "replica-2"}
+        assert now_s() - promoted_s <= SEARCH_RETRY_S
+        began_s = now_s()
+        router.world["replica-1"].crash()
+        router.world["replica-2"].timeline = 3
+        await router.engine._watcher.refresh(("replica-1", "replica-2"), 1.0)
+        with pytest.raises(PrimaryUnavailable, match="not yet proven"):
+            await router.fetch(READ)
+        assert now_s() - began_s <= HEIR_WAIT_S + 1.0, "and not for as long as a lease may take"
 
 
 @in_virtual_time

@@ -110,6 +110,16 @@ class Topology:
         return frozenset(n.name for n in self.nodes if _is_fenced(n, self.system_id, self.highest_timeline))
 
     @property
+    def awaits_heir(self) -> bool:
+        """Whether a standby told of a promotion before the promoted one did. Until then no replica is proven."""
+        written_by = self.history.written_by
+        return (
+            self.primary_name is None
+            and written_by is not None
+            and written_by.timeline < self.highest_timeline
+        )
+
+    @property
     def replicas(self) -> tuple[NodeState, ...]:
         """The nodes configured as replicas, in the order of their numbers."""
         return self.nodes[1:]

@@ -31,6 +31,8 @@ CANDIDATE_SLICE_S = 2.0
 """The longest that one of several candidates may take to connect before the next is tried."""
 BUSY_PAUSE_S = 0.05
 """Between two rounds of asking servers that have no connection left."""
+HEIR_WAIT_S = 2.0
+"""How long a read that any replica could answer waits for a primary that was promoted and not seen yet."""
 
 _HOWEVER_STALE = ReadIntent(max_lag_s=inf)
 
@@ -146,8 +148,8 @@ class Lender(Generic[C]):
             if round_.waited:
                 continue
             if not round_.busy or self._clock() >= deadline_s:
-                if self._may_do_without(intent) or not await self._knowledge.await_writer(deadline_s):
-                    raise self._nobody(round_, intent)
+                if not await self._primary_comes(intent, deadline_s):
+                    raise self._nobody(round_, intent, avoid)
                 continue
             pause_s = min(BUSY_PAUSE_S, round_.pause_s, deadline_s - self._clock())
             await self._runtime.signal().wait(max(0.0, pause_s))
@@ -254,13 +256,18 @@ class Lender(Generic[C]):
         pool.leases += 1
         return pooled
 
-    def _may_do_without(self, intent: ReadIntent) -> bool:
-        """Whether waiting for a primary is not what this read wants, or would not help."""
-        return intent.prefer_replica or self.board.topology.primary_name is not None
+    async def _primary_comes(self, intent: ReadIntent, deadline_s: float) -> bool:
+        """Whether one came, for a read that waits: one of the primary, or of replicas that nobody can vouch for yet."""
+        topology = self.board.topology
+        if topology.primary_name is not None or (intent.prefer_replica and not topology.awaits_heir):
+            return False
+        if intent.prefer_replica:
+            deadline_s = min(deadline_s, self._clock() + HEIR_WAIT_S)
+        return await self._knowledge.await_writer(deadline_s)
 
-    def _nobody(self, round_: _Round, intent: ReadIntent) -> PgfleetError:
+    def _nobody(self, round_: _Round, intent: ReadIntent, tried: frozenset[str]) -> PgfleetError:
         """By a plan of now: a replica may have grown too stale while a connection of it was had."""
         if round_.busy:
             return no_turn(self.board) if round_.capped else no_connection(self.board)
         plan = self.board.plan(intent).without(round_.unfit)
-        return nobody_to_read_from(self.board, plan, round_.last_error)
+        return nobody_to_read_from(self.board, plan, round_.last_error, tried)

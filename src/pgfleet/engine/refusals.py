@@ -48,9 +48,13 @@ def overloaded(board: Board[Any]) -> Overloaded:
     )
 
 
-def nobody_to_read_from(board: Board[Any], plan: Plan, met: Exception | None) -> PrimaryUnavailable:
-    """Neither a replica nor the primary serves a read. `met`: what was met last."""
-    said = "; ".join(_troubles(board, plan)) or (first_line(met) if met else "") or "no node is a primary"
+def nobody_to_read_from(
+    board: Board[Any], plan: Plan, met: Exception | None, tried: frozenset[str] = frozenset()
+) -> PrimaryUnavailable:
+    """Neither a replica nor the primary serves a read. `met`: what was met last; `tried`: those that failed it."""
+    said = (
+        "; ".join(_troubles(board, plan, tried)) or (first_line(met) if met else "") or "no node is a primary"
+    )
     error = PrimaryUnavailable(
         f"no primary takes connections: {said}",
         "Check DATABASE_URL and that its server runs; `pgfleet explain` shows what is known of every node.",
@@ -69,10 +73,11 @@ def no_replica(board: Board[Any], plan: Plan, intent: ReadIntent) -> NoReplica:
     )
 
 
-def _troubles(board: Board[Any], plan: Plan) -> list[str]:
+def _troubles(board: Board[Any], plan: Plan, tried: frozenset[str]) -> list[str]:
     nodes = board.topology.nodes
+    failed = {n.name: "lost the connection of this read" for n in nodes if n.name in tried}
     troubles = {n.name: f"{n.trouble.reason} ({n.trouble.detail})" for n in nodes if n.trouble}
-    told = dict(plan.left_out) | troubles
+    told = dict(plan.left_out) | failed | troubles
     return [f"{name} {why}" for name, why in told.items()]
 
 
