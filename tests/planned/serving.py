@@ -2,19 +2,48 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from pgfleet.core.diagnosis.thresholds import Thresholds
+from pgfleet.local import LocalFleet
 from tests.planned.stage import Case, Stage, planned
+
+DISK_BYTES = 400 << 20
 
 
 @planned("the disk is nearly full", "disk-nearly-full", "primary")
 def disk(stage: Stage) -> Iterator[Case]:
-    """No disk is filled for it: the bound is lowered to what is used."""
-    yield stage.case(thresholds=Thresholds(disk_warning_share=0.0))
+    """A small one, in memory, on which nothing but a primary is, and a file that takes what is left."""
+    with _small_disk() as directory:
+        fleet = LocalFleet.up(directory / "fleet", replicas=0)
+        try:
+            _fill(directory)
+            yield Case({"DATABASE_URL": fleet.dsn("primary"), "DB_MAX_CONNECTIONS": "50"})
+        finally:
+            fleet.down()
+
+
+@contextmanager
+def _small_disk() -> Iterator[Path]:
+    directory = Path(tempfile.mkdtemp(prefix="pgfleet-disk-"))
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", directory], check=True)
+    try:
+        yield directory
+    finally:
+        subprocess.run(["umount", directory], check=True)
+        directory.rmdir()
+
+
+def _fill(directory: Path) -> None:
+    """All but a fiftieth."""
+    stat = os.statvfs(directory)
+    with (directory / "filler").open("wb") as filler:
+        os.posix_fallocate(filler.fileno(), 0, (stat.f_bavail - stat.f_blocks // 50) * stat.f_frsize)
 
 
 @planned("archiving fails", "archive-failing", "primary")
