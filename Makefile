@@ -16,8 +16,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 QUICK := $(BIN)/pytest -q -p no:schemathesis -p no:xdist --hypothesis-profile quick
+DRILLS := tests/fault tests/cli/test_drill.py
+SERVED := $(if $(MEMORY),TMPDIR=$(MEMORY)) $(BIN)/pytest $(WORKERS)
 
-.PHONY: check lint types unit unit-rooms unit-router properties docs servers test suites histories sim demo format constraints clean help
+.PHONY: check lint types unit unit-rooms unit-router properties docs servers test drills suites histories sim demo format constraints clean help
 
 check: lint types unit ## lint, types, unit tests (the default)
 
@@ -42,11 +44,15 @@ unit-router: $(VENV)/.dev
 properties: $(VENV)/.dev ## the properties among the unit tests, with all their examples
 	$(BIN)/pytest -q -n 2 -m hypothesis tests/unit
 
-test: check properties docs servers ## all that CI runs
+test: check properties docs servers drills ## all that CI runs
 	$(MAKE) --no-print-directory --jobs 2 suites histories
 
+# By themselves: what callers notice of a fault is told by clocks.
+drills: $(VENV)/.dev
+	$(SERVED) $(DRILLS)
+
 suites: $(VENV)/.dev
-	$(if $(MEMORY),TMPDIR=$(MEMORY)) $(BIN)/pytest tests --ignore=tests/unit $(WORKERS)
+	$(SERVED) tests --ignore=tests/unit $(DRILLS:%=--ignore=%)
 
 histories: $(VENV)/.dev
 	$(BIN)/python -m tests.sim 2000 --idle

@@ -19,19 +19,16 @@ IDS = [path.parent.name if path else "missing" for path in INSTALLATIONS]
 
 
 LONG = (
+    "test_drill", "test_consistency", "test_new_primary", "test_patroni",
     "test_selfhosted", "test_local_failover", "test_provision_local", "test_local_lifecycle", "test_staleness",
     "test_bench", "test_demo", "test_timelines", "test_selfhosted_debian",
 )  # fmt: skip
-"""Beside the drills and everything in tests/fault, those that take a minute of a worker."""
+"""Those that take a minute of a worker."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest modules first: a worker that takes one of them last leaves the others with nothing to do."""
-    items.sort(key=lambda item: (not _is_drill(item), item.path.stem not in LONG))
-
-
-def _is_drill(item: pytest.Item) -> bool:
-    return "fault" in item.path.parts or item.path.stem == "test_drill"
+    items.sort(key=lambda item: item.path.stem not in LONG)
 
 
 @pytest.fixture(scope="module")
