@@ -44,6 +44,12 @@ unit-router: $(VENV)/.dev
 properties: $(VENV)/.dev ## the properties among the unit tests, with all their examples
 	$(BIN)/pytest -q -n 2 -m hypothesis tests/unit
 
+docs: $(VENV)/.dev ## build the pages into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+servers: ## what the tests start: PostgreSQL with TLS, etcd, Patroni, PgBouncer, dnsmasq, Prometheus (Debian, as root: installs it)
+	scripts/install-test-servers
+
 test: check properties docs servers drills ## all that CI runs
 	$(MAKE) --no-print-directory --jobs 2 suites histories
 
