@@ -135,7 +135,7 @@ async def test_prefer_replica_false_and_disabled_replicas_read_the_primary() -> 
 async def test_a_critical_read_whose_connection_was_lost_says_so_although_the_primary_is_well() -> None:
     async with fleet() as router:
         router.world["primary"].answers["q"] = lost()
-        with pytest.raises(PrimaryUnavailable, match="primary lost the connection of this read"):
+        with pytest.raises(PrimaryUnavailable, match="primary has failed this read already"):
             await router.fetch("q", prefer_replica=False, timeout_s=1.0)
 
 

@@ -75,7 +75,7 @@ def no_replica(board: Board[Any], plan: Plan, intent: ReadIntent) -> NoReplica:
 
 def _troubles(board: Board[Any], plan: Plan, tried: frozenset[str]) -> list[str]:
     nodes = board.topology.nodes
-    failed = {n.name: "lost the connection of this read" for n in nodes if n.name in tried}
+    failed = {n.name: "has failed this read already" for n in nodes if n.name in tried}
     troubles = {n.name: f"{n.trouble.reason} ({n.trouble.detail})" for n in nodes if n.trouble}
     told = dict(plan.left_out) | failed | troubles
     return [f"{name} {why}" for name, why in told.items()]
