@@ -12,6 +12,7 @@ import pytest
 from pgfleet import (
     ConfigurationError,
     LeaseTimeout,
+    NoReplica,
     OutcomeUnknown,
     PgfleetError,
     PrimaryUnavailable,
@@ -183,6 +184,32 @@ async def test_a_plain_read_waits_for_the_primary_of_a_promotion_that_a_standby_
         with pytest.raises(PrimaryUnavailable, match="not yet proven"):
             await router.fetch(READ)
         assert now_s() - began_s <= HEIR_WAIT_S + 1.0, "and not for as long as a lease may take"
+
+
+@in_virtual_time
+async def test_reads_give_up_a_promoted_primary_that_never_comes() -> None:
+    """It may be none of our nodes. Then each read would hold its caller for two seconds, for ever."""
+    async with fleet(**SLOW_PROBES) as router:
+        await pass_time(2.0)
+        router.world["primary"].crash()
+        router.world["replica-2"].timeline = 2
+        await router.engine._watcher.refresh(("primary", "replica-2"), 1.0)
+        began_s = now_s()
+        with pytest.raises(NoReplica):
+            await router.fetch(READ, unqualified="error")
+        assert now_s() - began_s < HEIR_WAIT_S, "who takes nobody but a replica waits for no primary"
+        began_s = now_s()
+        with pytest.raises(PrimaryUnavailable, match="not yet proven"):
+            await router.fetch(READ, timeout_s=0.7)
+        assert now_s() - began_s == pytest.approx(0.7)
+        await pass_time(SEARCH_LASTS_S)
+        began_s = now_s()
+        with pytest.raises(PrimaryUnavailable, match="not yet proven"):
+            await router.fetch(READ)
+        assert now_s() - began_s < HEIR_WAIT_S
+        promote(router.world["replica-1"])
+        await router.engine._watcher.refresh(("replica-1",), 1.0)
+        assert (await router.fetch(READ))[0][0] in {"replica-1", "replica-2"}
 
 
 @in_virtual_time

@@ -13,6 +13,8 @@ from pgfleet.core.failure import Phase, Verdict
 from pgfleet.core.intent import PLAIN, ReadIntent
 from pgfleet.core.node import Reason
 from pgfleet.core.plan import Plan
+from pgfleet.core.schedule import SEARCH_LASTS_S
+from pgfleet.core.topology import Topology
 from pgfleet.engine.endpoints import Endpoints, Unfit
 from pgfleet.engine.knowledge import Knowledge
 from pgfleet.engine.refusals import no_connection, no_turn, nobody_to_read_from, overloaded
@@ -80,6 +82,8 @@ class Lender(Generic[C]):
         self._terms = terms
         self._runtime = runtime
         self._clock = runtime.clock
+        self._heir = (0, 0.0)
+        """The timeline of the last primary that reads waited for without having seen it, and since when."""
 
     def take(self, intent: ReadIntent) -> Pooled[C] | None:
         """The short way: the next node of the routing table has an idle connection, or has lent all and another has."""
@@ -259,11 +263,21 @@ class Lender(Generic[C]):
     async def _primary_comes(self, intent: ReadIntent, deadline_s: float) -> bool:
         """Whether one came, for a read that waits: one of the primary, or of replicas that nobody can vouch for yet."""
         topology = self.board.topology
-        if topology.primary_name is not None or (intent.prefer_replica and not topology.awaits_heir):
+        if topology.primary_name is not None or (intent.prefer_replica and not self._expects_heir(topology)):
             return False
         if intent.prefer_replica:
             deadline_s = min(deadline_s, self._clock() + HEIR_WAIT_S)
         return await self._knowledge.await_writer(deadline_s)
+
+    def _expects_heir(self, topology: Topology) -> bool:
+        """Whether to wait for the primary of a promotion that a standby told of: it may be none of our nodes."""
+        if not topology.awaits_heir:
+            return False
+        timeline, since_s = self._heir
+        if timeline != topology.highest_timeline:
+            since_s = self._clock()
+            self._heir = (topology.highest_timeline, since_s)
+        return self._clock() - since_s < SEARCH_LASTS_S
 
     def _nobody(self, round_: _Round, intent: ReadIntent, tried: frozenset[str]) -> PgfleetError:
         """By a plan of now: a replica may have grown too stale while a connection of it was had."""
