@@ -31,9 +31,12 @@ async def test_a_connection_severed_between_two_messages_is_lost(fleet: LocalFle
     assert connector.lost_with(conn, caught.value)
 
 
-async def test_an_attribute_that_the_caller_has_wrong_is_his_own(fleet: LocalFleet) -> None:
+@pytest.mark.parametrize("name", ["commit", "execute"])
+async def test_an_attribute_that_the_caller_has_wrong_is_his_own(fleet: LocalFleet, name: str) -> None:
+    """Also one that asyncpg calls: the connection lives."""
     connector = AsyncpgConnector(SessionSettings(Dsn.parse(fleet.dsn("primary"))))
-    nothing: Any = None
+    conn = await connector.open(5.0)
     with pytest.raises(AttributeError) as caught:
-        nothing.commit()
-    assert connector.fault(caught.value) is None
+        getattr(None, name)()
+    assert not connector.lost_with(conn, caught.value)
+    await connector.close(conn)
