@@ -39,9 +39,15 @@ class LocalBreaker:
         await asyncio.gather(*(asyncio.to_thread(self._fleet.kill, node) for node in self._nodes))
 
     async def start(self) -> None:
-        """One after the other: the fleet allows no more."""
+        """One after the other: the fleet allows no more. One that does not start keeps none of the others down."""
+        failed: list[LocalFleetError] = []
         for node in self._nodes:
-            await asyncio.to_thread(self._fleet.start, node)
+            try:
+                await asyncio.to_thread(self._fleet.start, node)
+            except LocalFleetError as error:
+                failed.append(error)
+        if failed:
+            raise failed[0]
 
 
 class CommandBreaker:
