@@ -11,7 +11,7 @@ from pgfleet.http.schemas import EXAMPLES
 from pgfleet.settings import Secret
 from pgfleet.verify.asking import MOST_BYTES, Site, read_answer
 from pgfleet.verify.figures import Answer, ApiFigures, NodeFigures
-from pgfleet.verify.items import Endpoint, Outcome
+from pgfleet.verify.items import DOCTOR, Endpoint, Outcome
 from pgfleet.verify.judgements.api import endpoints_item, health_item, pools_item
 from pgfleet.verify.judgements.shapes import (
     DISTRIBUTION,
@@ -166,6 +166,12 @@ def test_a_description_that_is_none(body: Any) -> None:
 def test_a_path_that_does_not_answer() -> None:
     item = endpoints_item(api(distribution=Answer(404)), PLACES)
     assert item.evidence[0] == f"{DISTRIBUTION}: answers 404"
+    assert "Another pgfleet" in item.next_step
+
+
+def test_a_path_that_has_no_node_to_ask_is_a_matter_of_the_nodes() -> None:
+    item = endpoints_item(api(distribution=Answer(503)), PLACES)
+    assert (item.outcome, item.next_step) == (Outcome.FAILED, DOCTOR)
 
 
 @pytest.mark.parametrize("url", ["", "127.0.0.1:4000", "ftp://x", "http://", "http://x:none", "http://x?y"])

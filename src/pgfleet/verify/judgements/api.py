@@ -114,6 +114,8 @@ def endpoints_item(api: ApiFigures, endpoints: Sequence[Endpoint]) -> Item:
             f"/openapi.json describes {len(DOCUMENTED) - len(missing)} of {len(DOCUMENTED)} paths"
         )
     step = "Another pgfleet than this one serves there, or another program: `pgfleet --version` on both."
+    if any(answer.status == 503 for answer in api.answers.values()):
+        step = DOCTOR  # it is ours, and has nobody to ask
     return judged("endpoints", problems, evidence, step, {"described": sorted(paths or ())})
 
 
