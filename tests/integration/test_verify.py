@@ -130,7 +130,10 @@ def test_a_drained_replica_is_an_imbalance(fleet: LocalFleet, tmp_path: Path) ->
 def test_weights_are_respected_and_a_third_replica_is_missed(fleet: LocalFleet) -> None:
     environ = fleet.environ() | {"READ_REPLICA_1_WEIGHT": "3", "PGFLEET_MAX_LAGS": "5"}
     report = look(environ, replicas=3, drill=True, directory=Path("/nonexistent"))
-    assert item(report, "failover").outcome is Outcome.SKIPPED
+    drill = item(report, "failover")
+    assert drill.outcome is Outcome.SKIPPED
+    assert drill.evidence == ("the nodes of the environment are none of a local fleet in /nonexistent",)
+    assert drill.next_step.startswith("If they are local, --directory says where; else add --allow-kill")
     assert failed(report) == {
         "replicas": "2 replicas are configured, 3 are wanted",
         "environment": "PGFLEET_MAX_LAGS: nothing reads it; did you mean PGFLEET_MAX_LAG_S?",

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from time import monotonic
 
-from pgfleet.errors import DriverMissing
+from pgfleet.errors import ConfigurationError, DriverMissing
 from pgfleet.local import LocalFleet
 from pgfleet.settings import NodeSettings, Settings
 from pgfleet.verify.asking import Site
@@ -63,7 +63,7 @@ class Run:
         self._put(environment_item(self._world.environ))
         try:
             settings = self._listening(self._world.settings())
-        except ValueError:  # ConfigurationError: the item tells each of its problems
+        except ConfigurationError:  # the item tells each of its problems
             self._skip_all()
             await self._alerts()
         else:
@@ -169,7 +169,7 @@ class Run:
         elif local:
             await self._drill_local(router, *local)
         else:
-            self._put(_no_drill(options.drill))
+            self._put(_no_drill(options))
 
     async def _drill_local(self, router: Router, fleet: LocalFleet, names: Mapping[str, str]) -> None:
         """Only what takes reads now is stopped: what is down already is not ours to start."""
@@ -188,11 +188,15 @@ class Run:
         return Watch(router, breaker, self._options.within_s, self._world.undisturbed)
 
 
-def _no_drill(wanted: bool) -> Item:
+def _no_drill(options: Options) -> Item:
     commands = '--allow-kill "COMMAND" --undo "COMMAND"'
-    if wanted:
-        why = "the fleet of the environment is no local one, and nobody allowed us to stop a replica"
-        return skipped("failover", why, f"Add {commands}: what stops a replica, and starts it again.")
+    if options.drill:
+        place = options.directory or "your state directory"
+        why = f"the nodes of the environment are none of a local fleet in {place}"
+        how = (
+            f"If they are local, --directory says where; else add {commands}: what stops one, and starts it."
+        )
+        return skipped("failover", why, how)
     why = "nothing is stopped without consent"
     return skipped("failover", why, f"Add --drill for a local fleet, {commands} for another one.")
 
