@@ -46,7 +46,9 @@ def test_a_fleet_that_is_well_in_json_and_markdown(fleet: LocalFleet, tmp_path: 
         "--markdown",
         str(path),
         "--strict",
-        environ=fleet.environ(plain=True),
+        "--prometheus-token-env",
+        "PGFLEET_PROMETHEUS_TOKEN",
+        environ=fleet.environ(plain=True) | {"PGFLEET_PROMETHEUS_TOKEN": TOKEN},
     )
     assert (done.returncode, done.stderr) == (1, "")  # the items that were skipped
     found = items(done.stdout)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -93,7 +95,7 @@ def verify(
         directory=directory,
         within_s=within,
     )
-    report = _run(options)
+    report = _run(options, _environ(token_env, prometheus_token_env))
     _show(report, markdown, as_json)
     if not report.is_good(strict):
         raise typer.Exit(1)
@@ -118,7 +120,16 @@ def _needed(variable: str | None) -> Secret | None:
     return token
 
 
-def _run(options: Options) -> Report:
+def _environ(*variables: str | None) -> dict[str, str]:
+    """The environment, without variables that options of this command name and that no application would read."""
+    from pgfleet.settings.source import FILE
+    from pgfleet.settings.strays import strays
+
+    own = strays(name for name in variables if name)
+    return {name: text for name, text in os.environ.items() if name.removesuffix(FILE) not in own}
+
+
+def _run(options: Options, environ: Mapping[str, str]) -> Report:
     from pgfleet.cli.endings import ending_as_ctrl_c, undisturbed
     from pgfleet.cli.environment import router_of, show_warnings
     from pgfleet.cli.verify_api import serving
@@ -127,15 +138,15 @@ def _run(options: Options) -> Report:
 
     show_warnings()
     with ending_as_ctrl_c(), progress() as tell:
-        world = World(os.environ, _settings, router_of, serving, tell, undisturbed)
+        world = World(environ, partial(_settings, environ), router_of, serving, tell, undisturbed)
         return asyncio.run(verify(world, options))
 
 
-def _settings() -> Settings:
+def _settings(environ: Mapping[str, str]) -> Settings:
     from pgfleet.cli.environment import without_idle_connections
     from pgfleet.settings import Settings
 
-    return without_idle_connections(Settings.from_env())
+    return without_idle_connections(Settings.from_env(environ))
 
 
 def _show(report: Report, path: Path | None, as_json: bool) -> None:
