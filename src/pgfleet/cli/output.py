@@ -93,12 +93,13 @@ def timestamp() -> str:
 def camel_case(value: Any) -> Any:
     """The same value with its keys as the monitoring API has them: `lag_s` is `lagSeconds`."""
     if isinstance(value, dict):
-        return {_camel(key): camel_case(item) for key, item in value.items()}
+        return {camel(key): camel_case(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [camel_case(item) for item in value]
     return value
 
 
-def _camel(name: str) -> str:
+def camel(name: str) -> str:
+    """One such key."""
     first, *others = (f"{name}econds" if name.endswith("_s") else name).split("_")
     return first + "".join(word.capitalize() for word in others)

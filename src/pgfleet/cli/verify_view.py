@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from pgfleet.cli.output import NOTHING, camel_case, figures, prose, table, words
+from pgfleet.cli.output import NOTHING, camel, camel_case, figures, prose, table, words
 from pgfleet.verify.items import Item, Outcome, Report
 from pgfleet.verify.markdown import summary
 
@@ -82,9 +82,5 @@ def _record(item: Item) -> dict[str, Any]:
         "outcome": item.outcome.value,
         "evidence": list(item.evidence),
         "nextStep": item.next_step or None,
-        "figures": {_camel(name): value for name, value in item.figures.items()},
+        "figures": {camel(name): value for name, value in item.figures.items()},
     }
-
-
-def _camel(name: str) -> str:
-    return str(next(iter(camel_case({name: None}))))
