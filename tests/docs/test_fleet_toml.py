@@ -19,7 +19,7 @@ TEXT = PAGE.read_text()
 GUIDES = TEXT + "".join(path.read_text() for path in ROOT.glob("docs/guides/*.md"))
 EXAMPLES = [
     snippet
-    for page in (PAGE, *sorted(ROOT.glob("docs/guides/*.md")))
+    for page in (PAGE, ROOT / "README.md", *sorted(ROOT.glob("docs/guides/*.md")))
     for snippet in snippets(page)
     if snippet.kind == "toml" and "[provider]" in snippet.text
 ]
