@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +11,7 @@ from time import perf_counter
 
 from bench.figures import Figure
 from pgfleet.local import LocalFleet
+from tests.dropping import dropping_port
 
 COMMAND = [sys.executable, "-c", "from pgfleet.cli import main; main()", "doctor", "--json"]
 WELL_LIMIT_S = 1.5
@@ -28,7 +27,7 @@ def run(*, quick: bool) -> list[Figure]:
         fleet.freeze("replica-2")
         figures += _figures("one of them is frozen", environ, times, UNREACHABLE_LIMIT_S)
         fleet.thaw("replica-2")
-        with _dropping() as port:
+        with dropping_port() as port:
             dropped = environ | {"READ_REPLICA_2_CONNECTION_STRING": f"postgresql://a:b@127.0.0.1:{port}/c"}
             figures += _figures("packets to one of them are dropped", dropped, times, UNREACHABLE_LIMIT_S)
         return figures
@@ -44,17 +43,3 @@ def _seconds(environ: dict[str, str]) -> float:
     began_s = perf_counter()
     subprocess.run(COMMAND, env=os.environ | environ, check=False, stdout=subprocess.DEVNULL)
     return perf_counter() - began_s
-
-
-@contextlib.contextmanager
-def _dropping() -> Iterator[int]:
-    """A port whose queue is full: the kernel drops the next SYN, as a firewall does."""
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(socket.socket())
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        for _ in range(4):
-            waiting = stack.enter_context(socket.socket())
-            waiting.setblocking(False)
-            waiting.connect_ex(listener.getsockname())
-        yield listener.getsockname()[1]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import socketserver
 import threading
 from collections.abc import Iterator
 
+from tests.dropping import dropping_port
 from tests.planned.stage import BRIEF, Case, Stage, planned
 
 
@@ -41,18 +41,8 @@ def no_route(stage: Stage) -> Iterator[Case]:
 
 @planned("a firewall drops what is sent to a replica", "tcp-timeout", "replica-2")
 def dropped(stage: Stage) -> Iterator[Case]:
-    """A listener whose queue is full: the kernel drops the next SYN, as a firewall does."""
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(socket.socket())
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        for _ in range(4):
-            waiting = stack.enter_context(socket.socket())
-            waiting.setblocking(False)
-            waiting.connect_ex(listener.getsockname())
-        yield stage.second_at(
-            f"postgresql://app:x@127.0.0.1:{listener.getsockname()[1]}/postgres", patience=BRIEF
-        )
+    with dropping_port() as port:
+        yield stage.second_at(f"postgresql://app:x@127.0.0.1:{port}/postgres", patience=BRIEF)
 
 
 @planned("a replica is frozen", "node-silent", "replica-2")
