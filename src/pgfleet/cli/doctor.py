@@ -15,7 +15,9 @@ IN_SHORT = "What is wrong with the fleet, and how it is mended."
 
 
 def doctor(
-    node: Annotated[str | None, typer.Option("--node", help="Show what concerns this node alone.")] = None,
+    node: Annotated[
+        str | None, typer.Option("--node", help="Show what concerns this node, and what explains it.")
+    ] = None,
     processes: Annotated[
         int, typer.Option("--processes", min=1, help="How many processes have pools with these settings.")
     ] = 1,
@@ -33,10 +35,11 @@ def doctor(
     from pgfleet.cli.output import print_json
     from pgfleet.core.diagnosis.diagnose import diagnose
     from pgfleet.core.diagnosis.finding import Severity
+    from pgfleet.core.diagnosis.order import about
 
     began_s = time.monotonic()
     snapshot = asyncio.run(_look(processes, timeout_s, node))
-    findings = [finding for finding in diagnose(snapshot) if node in (None, finding.node, finding.subject)]
+    findings = about(node, diagnose(snapshot)) if node else diagnose(snapshot)
     elapsed_s = time.monotonic() - began_s
     if as_json:
         print_json(as_document(snapshot, findings, elapsed_s))

@@ -11,6 +11,7 @@ from pgfleet.cli.output import timestamp
 from pgfleet.core.diagnosis.catalogue import CATALOGUE
 from pgfleet.core.diagnosis.finding import SEVERITIES, Finding, Severity, Step
 from pgfleet.core.diagnosis.snapshot import NodeSeen, Snapshot
+from pgfleet.core.diagnosis.steps import APPLICATION
 from pgfleet.core.diagnosis.words import counted
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class Block:
         """Where a step is done: on each of the nodes, if that is what their steps say."""
         if step.on == self.first.node and len(self.findings) > 1:
             return "on each"
-        return f"on {clean(step.on)}" if step.on != "the application" else "where the application runs"
+        return f"on {clean(step.on)}" if step.on != APPLICATION else "where the application runs"
 
 
 def blocks(findings: Sequence[Finding]) -> list[Block]:
@@ -149,13 +150,13 @@ def _goes_with_its_cause(finding: Finding) -> bool:
 
 def _steps(block: Block) -> Iterator[tuple[str, list[str]]]:
     """Where and when, and what to paste there, steps that follow one another in one place together."""
-    place, codes = "", list[str]()
+    at, place, codes = "", "", list[str]()
     for step in block.first.fix:
         where = block.where(step)
-        if step.when or not place.startswith(where):
+        if step.when or where != at:
             if codes:
                 yield _ended(place), codes
-            place, codes = f"{where}, {clean(step.when)}" if step.when else where, []
+            at, place, codes = where, f"{where}, {clean(step.when)}" if step.when else where, []
         codes.append(clean(step.run))
     if codes:
         yield _ended(place), codes

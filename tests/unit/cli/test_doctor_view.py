@@ -45,3 +45,11 @@ def test_markup_in_a_name_is_text() -> None:
     print_findings(SNAPSHOT, [finding(evidence="[bold]slot[/] is [red]")], 0.5, console)
     assert "[bold]slot[/] is [red]" in console.export_text()
     assert "on each" not in console.export_text()
+
+
+def test_a_step_is_printed_under_its_own_node_though_their_names_begin_alike() -> None:
+    steps = (Step("select 10;", "replica-10"), Step("select 1;", "replica-1"))
+    console = Console(highlight=False, width=80, record=True, file=StringIO())
+    print_findings(SNAPSHOT, [Finding("no-slot", NOTICE, "replica-1", "", steps)], 0.5, console)
+    lines = [line.strip() for line in console.export_text().splitlines()]
+    assert lines[lines.index("select 10;") + 1 :][:2] == ["do        on replica-1:", "select 1;"]

@@ -30,6 +30,17 @@ def in_order(findings: Sequence[Finding], nodes: Sequence[str]) -> tuple[Finding
     )
 
 
+def about(node: str, findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Of findings in order: what was seen on a node or is its matter, and what explains that, wherever it is."""
+    kept: list[Finding] = []
+    causes: set[tuple[str, str]] = set()
+    for finding in reversed(findings):  # a cause stands before what it explains
+        if node in (finding.node, finding.subject) or (finding.id, finding.subject) in causes:
+            kept.append(finding)
+            causes.add((finding.because, finding.because_of))
+    return tuple(reversed(kept))
+
+
 def _cause(finding: Finding, by_place: Sequence[Finding]) -> int | None:
     """The first finding in the table's order that explains this one."""
     kind = CATALOGUE[finding.id]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pgfleet.core.diagnosis.finding import Finding, Severity
-from pgfleet.core.diagnosis.order import in_order
+from pgfleet.core.diagnosis.order import about, in_order
 
 CRITICAL, WARNING, NOTICE = Severity
 NODES = ("primary", "replica-1", "replica-2")
@@ -73,3 +73,25 @@ def test_equals_go_in_the_order_of_the_table_then_of_the_nodes() -> None:
         finding("no-slot", NOTICE, "replica-2"),
         finding("no-slot", NOTICE, "replica-1"),
     ) == [("no-slot", "replica-1", ""), ("no-slot", "replica-2", ""), ("unlogged-tables", "primary", "")]
+
+
+def test_of_one_node_is_what_concerns_it_and_the_chain_of_what_explains_that() -> None:
+    """`because ... above` is never said of what is not shown."""
+    whole = in_order(
+        [
+            finding("two-primaries", CRITICAL, "primary"),
+            finding("wrong-timeline", CRITICAL, "replica-1"),
+            finding("walreceiver-down", CRITICAL, "replica-1"),
+            finding("no-walsender", CRITICAL, "replica-2", "replica-1"),
+            finding("fsync-off", NOTICE, "primary"),
+            finding("slot-inactive", WARNING, "primary", "replica-2"),
+        ],
+        NODES,
+    )
+    assert [f.id for f in about("replica-2", whole)] == [
+        "two-primaries",
+        "wrong-timeline",
+        "no-walsender",
+        "slot-inactive",
+    ]
+    assert [f.id for f in about("primary", whole)] == ["two-primaries", "slot-inactive", "fsync-off"]
