@@ -50,7 +50,7 @@ def pools(fleet: Fleet) -> Iterator[Finding]:
             f"{fleet.snapshot.processes} x {node.seen.pool_connections} connections (a pool, and one for probes)"
             f" may be wanted, {limit[0]} are there: {limit[1]}",
             (
-                Step(f"export {_pool_variable(node)}={each}", APPLICATION, "smaller pools"),
+                *_smaller_pools(node, each),
                 Step(
                     f"alter system set max_connections = {wanted + _reserved(node)}; -- then restart",
                     node.name,
@@ -108,8 +108,12 @@ def _reserved(node: Node) -> int:
     return sum(node.facts.number(name) or 0 for name in names)
 
 
-def _pool_variable(node: Node) -> str:
-    variable = node.seen.variable
-    if variable.endswith("CONNECTION_STRING"):
-        return variable.removesuffix("CONNECTION_STRING") + "MAX_CONNECTIONS"
-    return "DB_MAX_CONNECTIONS"
+def _smaller_pools(node: Node, most: int) -> Iterator[Step]:
+    """There where its pool is set; what discovery brings has no setting of its own."""
+    if node.seen.is_in_environment:
+        own = node.seen.variable.removesuffix("CONNECTION_STRING")
+        variable = "DB_MAX_CONNECTIONS" if own == node.seen.variable else f"{own}MAX_CONNECTIONS"
+        yield Step(f"export {variable}={most}", APPLICATION, "smaller pools")
+    elif node.seen.is_in_fleet_file:
+        edit = f"smaller pools: write max_connections = {most} below its name"
+        yield Step('"${EDITOR:-vi}" "$PGFLEET_FLEET_FILE"', APPLICATION, edit)

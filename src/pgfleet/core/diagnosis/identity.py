@@ -125,13 +125,7 @@ def same_server(fleet: Fleet) -> Iterator[Finding]:
                 Severity.WARNING,
                 node.name,
                 f"{node.seen.address} and {owner.seen.address} ({owner.name}) are one server",
-                (
-                    Step(
-                        f"unset {node.seen.variable}",
-                        APPLICATION,
-                        "or write another server's address into it",
-                    ),
-                ),
+                (_forget(node),),
                 figures={"other": owner.name},
             )
 
@@ -148,7 +142,7 @@ def moved_roles(fleet: Fleet) -> Iterator[Finding]:
                 Severity.WARNING,
                 node.name,
                 f"{node.seen.address} is a standby, {primary.seen.address} ({primary.name}) takes writes",
-                _exchange(node, primary),
+                _exchange(primary),
                 figures={"primary": primary.name},
             )
     if primary.seen is not wanted and not _is_double(primary, fleet):
@@ -157,7 +151,7 @@ def moved_roles(fleet: Fleet) -> Iterator[Finding]:
             Severity.WARNING,
             primary.name,
             f"{primary.seen.address} takes writes on timeline {primary.facts.server.timeline}",
-            _exchange(primary, primary),
+            _exchange(primary),
             figures={"timeline": primary.facts.server.timeline},
         )
 
@@ -206,7 +200,16 @@ def _is_double(primary: Node, fleet: Fleet) -> bool:
     )
 
 
-def _exchange(node: Node, primary: Node) -> tuple[Step, ...]:
+def _forget(node: Node) -> Step:
+    """To have the settings name it no more, there where they do."""
+    if node.seen.is_in_environment:
+        return Step(f"unset {node.seen.variable}", APPLICATION, "or write another server's address into it")
+    if node.seen.is_in_fleet_file:
+        return Step(f"pgfleet replica remove {shell(node.name)}", APPLICATION)
+    return WHAT_IS_SET
+
+
+def _exchange(primary: Node) -> tuple[Step, ...]:
     return (
         Step(
             f"export DATABASE_URL=postgresql://...@{primary.seen.address}",

@@ -73,7 +73,7 @@ class NodeSeen:
     hosts: tuple[tuple[str, int], ...] = ()
     configured_primary: bool = False
     variable: str = ""
-    """The variable that its address came from; empty: the fleet file, discovery, or code."""
+    """Where its address came from: a variable, or a place in the fleet file or in discovery; empty: code."""
     pool_connections: int = 0
     """How many connections one process of ours may open to it, the probe's included."""
     shared_endpoint: bool = False
@@ -81,6 +81,16 @@ class NodeSeen:
     blocked: Blocked | None = None
     facts: Facts | None = None
     unseen: tuple[Unseen, ...] = ()
+
+    @property
+    def is_in_environment(self) -> bool:
+        """Whether a variable of the environment brought it."""
+        return self.variable.isidentifier()
+
+    @property
+    def is_in_fleet_file(self) -> bool:
+        """Whether the fleet file brought it."""
+        return self.variable.startswith("PGFLEET_FLEET_FILE ")
 
 
 @dataclass(frozen=True, slots=True)

@@ -198,6 +198,23 @@ def test_pools_are_held_against_the_lowest_limit() -> None:
     assert "the limit of role app" in found(served(primary(), role_limit=50), standby())[0].evidence
 
 
+@pytest.mark.parametrize(
+    ("variable", "fewer", "gone"),
+    [
+        ("READ_REPLICA_1_CONNECTION_STRING", "export READ_REPLICA_1_MAX_CONNECTIONS=47", "unset"),
+        ("PGFLEET_FLEET_FILE replica[0]", '"${EDITOR:-vi}" "$PGFLEET_FLEET_FILE"', "pgfleet replica remove"),
+        ("PGFLEET_DISCOVERY replica-1", "alter system set max_connections", "pgfleet doctor --json"),
+    ],
+    ids=["environment", "fleet file", "discovery"],
+)
+def test_a_fix_is_where_the_node_was_set(variable: str, fewer: str, gone: str) -> None:
+    """Of a node that no variable brought, none can be unset or exported."""
+    twin = replace(served(standby(), started_us=1), variable=variable)
+    found_of_twin = {f.id: f.fix[0].run for f in found(primary(), twin, processes=2) if f.node == twin.name}
+    assert found_of_twin["pools-exceed-server"].startswith(fewer)
+    assert found_of_twin["same-server"].startswith(gone)
+
+
 def test_reserved_connections_of_postgresql_16_count_too() -> None:
     crowded = settings(max_connections=60, reserved_connections=7)
     (finding,) = found(primary(settings=crowded), standby())
