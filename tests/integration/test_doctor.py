@@ -6,7 +6,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -18,13 +18,14 @@ from pgfleet.adapters.session import SessionSettings
 from pgfleet.core.diagnosis import questions
 from pgfleet.core.diagnosis.finding import Severity
 from pgfleet.core.diagnosis.obstacle import Obstacle
-from pgfleet.core.diagnosis.snapshot import NO_ANSWER
+from pgfleet.core.diagnosis.snapshot import LOST, NO_ANSWER
 from pgfleet.doctor import examine as examining
 from pgfleet.doctor.knock import knock
-from pgfleet.doctor.look import Look
+from pgfleet.doctor.look import AGAIN, Look
 from pgfleet.local import LocalFleet
 from pgfleet.ports import Connector
 from pgfleet.settings import Dsn, Settings
+from pgfleet.testing import eventually_async
 from tests.planned import PLANNED, Case, Stage, reach
 from tests.planned.stage import BRIEF
 
@@ -128,10 +129,42 @@ def test_a_server_that_falls_silent_amid_the_questions_is_judged_by_what_it_said
 
     monkeypatch.setattr(Look, "ask_once", fall_silent)
     findings = stage.case(patience=BRIEF).findings()
-    assert [(f.id, f.node) for f in findings if f.severity is Severity.WARNING] == [
-        ("not-seen", "replica-1"),
-        ("not-seen", "replica-2"),
-    ]
+    told = [finding for finding in findings if finding.severity is Severity.WARNING]
+    assert [(f.id, f.node) for f in told] == [("not-seen", "replica-1"), ("not-seen", "replica-2")]
+    assert [AGAIN in finding.evidence for finding in told] == [True, True]
+
+
+@pytest.mark.parametrize("driver", DRIVERS, ids=["psycopg", "asyncpg"], indirect=True)
+@pytest.mark.usefixtures("driver")
+def test_a_server_that_hangs_up_amid_the_questions_is_told_from_one_that_is_slow(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = Look.ask_once
+    end = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'pgfleet doctor'"
+
+    async def gone(look: Look) -> bool:
+        return look.connector.is_gone(look.conn)
+
+    async def hang_up(look: Look) -> None:
+        await ask(look)
+        if look.server and not look.server.in_recovery:
+            await asyncio.to_thread(stage.sql, "primary", end)
+            await eventually_async(lambda: gone(look))
+
+    monkeypatch.setattr(Look, "ask_once", hang_up)
+    (finding, *_) = stage.case().findings()
+    assert (finding.id, finding.node) == ("not-seen", "primary")
+    assert finding.evidence.startswith(f"{AGAIN}: {LOST}: ")
+    assert finding.fix[0].run == "pgfleet doctor"
+
+
+def test_a_defect_of_ours_is_no_finding(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(_: Look) -> None:
+        raise TypeError("ours")
+
+    monkeypatch.setattr(Look, "ask_once", fail)
+    with pytest.raises(TypeError, match="ours"):
+        stage.case().findings()
 
 
 def test_a_resolver_that_never_answers_keeps_nobody_waiting(
@@ -159,6 +192,25 @@ async def test_knocking_where_all_is_well_finds_nothing(stage: Stage) -> None:
     assert await knock(Dsn.parse(stage.fleet.dsn("primary")), None, 5.0) is None
     secured = f"{stage.older.dsn('primary').replace('127.0.0.1', 'localhost')}?sslmode=verify-full"
     assert await knock(Dsn.parse(f"{secured}&sslrootcert={stage.certificates.authority}"), None, 5.0) is None
+
+
+async def test_an_answer_that_makes_no_sense_tells_nothing() -> None:
+    """Then what the driver makes of it is told."""
+
+    over = asyncio.Event()
+
+    async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(8)
+        writer.write(b"N" + b"R\0\0\0\6??")
+        with suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+        over.set()
+
+    async with await asyncio.start_server(babble, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        assert await knock(Dsn.parse(f"postgresql://app:x@127.0.0.1:{port}/db"), None, 5.0) is None
+        await over.wait()
 
 
 async def test_the_password_is_asked_of_who_rotates_it(stage: Stage) -> None:

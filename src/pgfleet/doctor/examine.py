@@ -85,13 +85,15 @@ class _Examination:
             async with asyncio.timeout(connect_s):
                 await self._find()
                 conn = await self._connector.open(connect_s)
-        except Exception as error:
+        except Exception as error:  # a driver's, the system's, or that of whoever is asked for the password
             return replace(self._blank, blocked=await self._why(error))
         look = Look(self._connector, conn, self._clock)
         try:
             async with asyncio.timeout(began_s + self._patience.timeout_s - time.monotonic()):
                 await self._ask(look)
         except Exception as error:
+            if not self._is_of_node(conn, error):
+                raise
             return self._cut_short(look, error)
         finally:
             await self._end(conn)
@@ -108,10 +110,12 @@ class _Examination:
         sampled_s = time.monotonic()
         await look.ask_once()
         await asyncio.sleep(max(0.0, sampled_s + self._patience.pause_s - time.monotonic()))
-        await look.sample()
+        await look.ask_again()
 
     def _cut_short(self, look: Look, error: Exception) -> NodeSeen:
         """It fell silent, or hung up, amid the questions. What it said before counts, if it is enough to judge."""
+        if not isinstance(error, TimeoutError):
+            look.lose(first_line(error))
         facts = look.facts()
         blocked = None if facts else self._blocked_by(error)
         return replace(self._blank, facts=facts, blocked=blocked, unseen=look.not_seen())
@@ -121,7 +125,7 @@ class _Examination:
         try:
             async with asyncio.timeout(0.1):
                 await self._connector.close(conn)
-        except Exception:
+        except Exception:  # whatever keeps it from a goodbye, all that was to be told is told
             self._connector.drop(conn)
 
     async def _why(self, error: Exception) -> Blocked:
@@ -129,14 +133,13 @@ class _Examination:
         fault = self._connector.fault(error)
         if fault and fault.sqlstate:
             return self._refused(fault.sqlstate, error)
-        return await self._knock() or self._blocked_by(error)
+        half_s = self._patience.timeout_s / 2
+        return await knock(self._dsn, self._node.password, half_s) or self._blocked_by(error)
 
-    async def _knock(self) -> Blocked | None:
-        """None when that tells nothing: then the driver's own words are what there is."""
-        try:
-            return await knock(self._dsn, self._node.password, self._patience.timeout_s / 2)
-        except Exception:  # whoever rotates passwords may fail, and what answers may be anything
-            return None
+    def _is_of_node(self, conn: Any, error: Exception) -> bool:
+        """Whether an error amid the questions tells of the node. Any other is a defect of ours, and is not hidden."""
+        fault = self._connector.fault(error) or network_fault(error)
+        return fault is not None or self._connector.lost_with(conn, error)
 
     def _refused(self, sqlstate: str, error: Exception) -> Blocked:
         """By the server's code. A driver without a password may send an empty one, which is a wrong one."""

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pgfleet.core.diagnosis.obstacle import Blocked, Obstacle, obstacle_of
 from pgfleet.doctor.resolve import resolve
 from pgfleet.doctor.tls import Mode, context_of, mode_of
+from pgfleet.faults import first_line
 from pgfleet.local.scram import MECHANISM, ScramExchange
 from pgfleet.settings.dsn import Dsn
 
@@ -36,7 +37,7 @@ class _Met(Exception):
 
 
 async def knock(dsn: Dsn, password: Callable[[], str] | None, timeout_s: float) -> Blocked | None:
-    """The first obstacle on the way to the first host; None: all steps that we know succeed."""
+    """The first obstacle on the way to the first host; None: all steps that we know succeed, or tell nothing."""
     visit = _Visit(dsn, password)
     try:
         async with asyncio.timeout(timeout_s):
@@ -45,8 +46,10 @@ async def knock(dsn: Dsn, password: Callable[[], str] | None, timeout_s: float) 
         return met.blocked
     except TimeoutError:
         return Blocked(visit.if_silent, f"no answer within {timeout_s:g} s")
-    except (OSError, asyncio.IncompleteReadError, EOFError):
+    except (OSError, EOFError):
         return Blocked(Obstacle.FAILED, "the connection was closed while it was being opened")
+    except (ValueError, LookupError, struct.error):
+        return None  # what answers may be anything: what the driver made of it is what there is
     finally:
         visit.close()
     return None
@@ -65,17 +68,13 @@ class _Visit:
 
     async def run(self) -> None:
         """Take every step. Raises _Met, or what the system raises."""
-        if self._host.startswith(("/", "@")):
-            reader, writer = await self._open_socket()
-        else:
-            address = await self._resolve()
-            reader, writer = await self._connect(address)
-            self._writer = writer
-            self.if_silent = Obstacle.SILENT
-            await self._secure(reader, writer)
-        self._writer = writer
+        is_socket = self._host.startswith(("/", "@"))
+        opening = self._open_socket() if is_socket else self._connect(await self._resolve())
+        reader, self._writer = await opening
         self.if_silent = Obstacle.SILENT
-        await _Login(self._dsn, self._password(), reader, writer).run()
+        if not is_socket:
+            await self._secure(reader, self._writer)
+        await _Login(self._dsn, self._password(), reader, self._writer).run()
 
     def close(self) -> None:
         """Hang up."""
@@ -84,7 +83,10 @@ class _Visit:
 
     def _password(self) -> str | None:
         if self._ask_password:
-            return self._ask_password()
+            try:
+                return self._ask_password()
+            except Exception as error:  # whoever rotates passwords may fail in any way
+                raise _Met(Obstacle.FAILED, first_line(error)) from None
         return self._dsn.password.reveal() if self._dsn.password else None
 
     async def _open_socket(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -136,7 +138,7 @@ class _Visit:
     async def _shake_hands(self, writer: asyncio.StreamWriter) -> None:
         try:
             context = context_of(self._dsn.parameters)
-        except (OSError, ssl.SSLError) as error:
+        except OSError as error:
             raise _Met(
                 Obstacle.TLS_FAILED, f"a certificate of ours cannot be read: {error.strerror}"
             ) from None

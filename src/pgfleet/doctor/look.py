@@ -27,12 +27,15 @@ from pgfleet.core.diagnosis.rows import (
     Use,
     Wal,
 )
-from pgfleet.core.diagnosis.snapshot import NO_ANSWER, Facts, Unseen
+from pgfleet.core.diagnosis.snapshot import LOST, NO_ANSWER, Facts, Unseen
 from pgfleet.faults import first_line
 from pgfleet.ports import Connector
 
 T = TypeVar("T")
 Rows = Sequence[Mapping[str, Any]]
+
+AGAIN = "its positions for a second time, without which lag and rates are unknown"
+"""What is not seen when the second look fails."""
 
 
 @dataclass
@@ -55,6 +58,7 @@ class Look:
         (row,) = await self._ask(questions.SERVER, NEWEST)
         self.server = Server(**row)
         await self.sample()
+        self.unseen[AGAIN] = NO_ANSWER
 
     async def ask_once(self) -> None:
         """Ask all that is asked once. What is refused is noted, and the next is asked."""
@@ -67,6 +71,17 @@ class Look:
                 self.answers[question.name] = rows
                 del self.unseen[question.name]
         self.disk = _disk(self.server, self.answers.get(questions.SETTINGS.name, ()))
+
+    async def ask_again(self) -> None:
+        """Look at its positions a second time."""
+        await self.sample()
+        del self.unseen[AGAIN]
+
+    def lose(self, why: str) -> None:
+        """The connection is lost: that is why what was not answered yet never will be."""
+        self.unseen.update(
+            {what: f"{LOST}: {why}" for what, said in self.unseen.items() if said == NO_ANSWER}
+        )
 
     async def sample(self) -> None:
         """Look at its positions."""

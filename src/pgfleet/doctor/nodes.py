@@ -27,7 +27,7 @@ async def with_discovered(settings: Settings) -> tuple[Settings, str]:
             found = await source.look()
     except PgfleetError as error:
         return settings, error.message
-    except Exception as error:
+    except Exception as error:  # a discovery may be anybody's
         return settings, first_line(error)
     finally:
         await runtime.close(0.0)

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pgfleet.core.diagnosis.finding import Finding, Severity, Step
 from pgfleet.core.diagnosis.fleet import Fleet
 from pgfleet.core.diagnosis.rows import Server
-from pgfleet.core.diagnosis.snapshot import NO_ANSWER, NodeSeen
+from pgfleet.core.diagnosis.snapshot import LOST, NO_ANSWER, NodeSeen
 from pgfleet.core.diagnosis.steps import APPLICATION
-from pgfleet.core.diagnosis.words import identifier
+from pgfleet.core.diagnosis.words import counted, identifier
 
 
 def privileges(fleet: Fleet) -> Iterator[Finding]:
@@ -54,7 +54,7 @@ def fleet_as_such(fleet: Fleet) -> Iterator[Finding]:
             "replicas-disabled",
             Severity.NOTICE,
             primary.name,
-            f"{len(snapshot.nodes) - 1} replicas are configured",
+            f"{counted(len(snapshot.nodes) - 1, 'replica')} configured",
             (Step("export USE_READ_REPLICAS=true", APPLICATION),),
         )
     if snapshot.discovery_trouble:
@@ -89,9 +89,11 @@ def special_nodes(fleet: Fleet) -> Iterator[Finding]:
 
 
 def _ask_again(seen: NodeSeen) -> Step:
-    """With more time, or more rights."""
+    """With more time, once more, or with more rights."""
     if any(unseen.why == NO_ANSWER for unseen in seen.unseen) or seen.facts is None:
         return Step("pgfleet doctor --timeout-s 10", APPLICATION, "to give it more time")
+    if any(unseen.why.startswith(LOST) for unseen in seen.unseen):
+        return Step("pgfleet doctor", APPLICATION, "again: it hung up amid the questions")
     return Step(f"grant pg_monitor to {identifier(seen.facts.server.role)};", "the primary", "as a superuser")
 
 

@@ -24,6 +24,9 @@ from pgfleet.core.diagnosis.rows import (
 NO_ANSWER = "no answer in time"
 """Why a question has none, when the server did not refuse it."""
 
+LOST = "the connection was lost"
+"""How the reason begins when the server hung up before it answered."""
+
 
 @dataclass(frozen=True, slots=True)
 class Unseen:
