@@ -48,7 +48,6 @@ SERVER = Question(
             "(select nullif(datconnlimit, -1) from pg_database where datname = current_database())",
         ),
         Column("role_limit", "(select nullif(rolconnlimit, -1) from pg_roles where rolname = current_user)"),
-        Column("is_superuser", "(select rolsuper from pg_roles where rolname = current_user)"),
     ),
     "from (select pg_is_in_recovery() as in_recovery, "
     "exists (select from pg_proc where proname = 'aurora_version') as is_aurora offset 0) r",
@@ -59,9 +58,9 @@ SETTING_NAMES = (
     "archive_mode", "cluster_name", "data_checksums", "data_directory", "default_transaction_read_only",
     "fsync", "full_page_writes", "hot_standby_feedback", "max_connections", "max_locks_per_transaction",
     "max_prepared_transactions", "max_replication_slots", "max_slot_wal_keep_size", "max_standby_streaming_delay",
-    "max_wal_senders", "max_worker_processes", "port", "recovery_min_apply_delay", "reserved_connections",
-    "superuser_reserved_connections", "synchronous_commit", "synchronous_standby_names", "wal_keep_segments",
-    "wal_block_size", "wal_keep_size", "wal_level", "wal_log_hints", "wal_receiver_status_interval", "wal_segment_size",
+    "max_wal_senders", "max_worker_processes", "recovery_min_apply_delay", "reserved_connections",
+    "superuser_reserved_connections", "synchronous_standby_names", "wal_keep_segments",
+    "wal_block_size", "wal_keep_size", "wal_level", "wal_log_hints", "wal_segment_size",
 )  # fmt: skip
 
 SETTINGS = Question(
@@ -120,7 +119,6 @@ SLOTS = Question(
         position("restart", "restart_lsn"),
         Column("xmin_age", "greatest(age(xmin), age(catalog_xmin))"),
         Column("wal_status", since=13),
-        Column("safe_bytes", "safe_wal_size", since=13),
         ago("inactive_s", "inactive_since", since=17),
         Column("reason", "invalidation_reason", since=17),
         Column("synced", since=17),
@@ -138,7 +136,6 @@ RECEIVER = Question(
         Column("sender_host"),
         Column("sender_port"),
         Column("application_name", r"substring(conninfo from 'application_name=''?([^ '']+)')"),
-        ago("silent_s", "last_msg_receipt_time"),
     ),
     "from pg_stat_wal_receiver",
 )
@@ -225,7 +222,6 @@ CONFLICTS = Question(
 ARCHIVER = Question(
     "its archiving",
     (
-        Column("archived", "archived_count"),
         Column("failed", "failed_count"),
         Column("last_failed_file", "last_failed_wal"),
         ago("failed_s", "last_failed_time"),

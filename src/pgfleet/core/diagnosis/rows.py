@@ -32,7 +32,6 @@ class Server:
     database_limit: int | None
     """`datconnlimit`; None: without a limit of its own."""
     role_limit: int | None
-    is_superuser: bool
 
     @property
     def major(self) -> int:
@@ -89,7 +88,6 @@ class Slot:
     xmin_age: int | None
     """The older of `xmin` and `catalog_xmin`, in transactions."""
     wal_status: str | None
-    safe_bytes: int | None
     inactive_s: float | None
     reason: str | None
     """Why it is invalid; PostgreSQL 17 and newer."""
@@ -107,8 +105,6 @@ class Receiver:
     sender_host: str | None
     sender_port: int | None
     application_name: str | None
-    silent_s: float | None
-    """How long ago the sender's last message came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +189,6 @@ class Use:
 class Archiver:
     """The row of `pg_stat_archiver`."""
 
-    archived: int
     failed: int
     last_failed_file: str | None
     failed_s: float | None

@@ -29,4 +29,3 @@ class Thresholds:
     disk_warning_share: float = 0.85
     disk_critical_share: float = 0.95
     clock_s: float = 1.0
-    receiver_silent_s: float = 60.0

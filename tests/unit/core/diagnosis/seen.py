@@ -14,11 +14,11 @@ from pgfleet.core.diagnosis.snapshot import Facts, NodeSeen, Snapshot
 SERVER = Server(
     version=180006, in_recovery=False, is_aurora=False, system_id="77", started_us=1, timeline=1,
     role="app", database="db", reads_stats=True, reads_settings=True, lists_wal=True, on_this_host=False,
-    database_limit=None, role_limit=None, is_superuser=False,
+    database_limit=None, role_limit=None,
 )  # fmt: skip
 POSITIONS = Positions(1000.0, 5000, 5000, None, None, None, None)
 REPLAYING = Positions(1000.0, None, None, 5000, 5000, "not paused", 999.0)
-RECEIVER = Receiver(9, "streaming", 1, "replica_1", "db-0", 5432, "replica-1", 0.1)
+RECEIVER = Receiver(9, "streaming", 1, "replica_1", "db-0", 5432, "replica-1")
 SENDER = Sender(
     41,
     "standbys",
@@ -34,7 +34,7 @@ SENDER = Sender(
     None,
     "replica_1",
 )
-SLOT = Slot("replica_1", "physical", True, 41, 4000, None, "reserved", None, None, None, None)
+SLOT = Slot("replica_1", "physical", True, 41, 4000, None, "reserved", None, None, None)
 USE = Use(3, 2, 3, 0, None, 0)
 MB = 1 << 20
 

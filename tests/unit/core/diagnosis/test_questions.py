@@ -13,7 +13,6 @@ from pgfleet.core.diagnosis.question import NEWEST, OLDEST, Question
 SINCE = {
     "pg_get_wal_replay_pause_state": 14,
     "wal_status": 13,
-    "safe_wal_size": 13,
     "inactive_since": 17,
     "invalidation_reason": 17,
     "synced": 17,
