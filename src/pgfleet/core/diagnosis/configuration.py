@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pgfleet.core.diagnosis.finding import Finding, Severity, Step
-from pgfleet.core.diagnosis.fleet import Fleet
-from pgfleet.core.diagnosis.words import counted, identifier, literal
+from pgfleet.core.diagnosis.fleet import Fleet, Node
+from pgfleet.core.diagnosis.thresholds import MB
+from pgfleet.core.diagnosis.words import counted, identifier, literal, size
 
 
 def read_only_default(fleet: Fleet) -> Iterator[Finding]:
@@ -68,7 +69,7 @@ def without_slot(fleet: Fleet) -> Iterator[Finding]:
             "no-slot",
             Severity.NOTICE,
             node.name,
-            f"primary_slot_name is empty; {primary.name} keeps {_kept(primary.facts.number('wal_keep_size'))}",
+            f"primary_slot_name is empty; {primary.name} keeps {_kept(primary)}",
             (
                 Step(f"select pg_create_physical_replication_slot({literal(name)}, true);", primary.name),
                 Step(f"alter system set primary_slot_name = {literal(name)};", node.name),
@@ -125,5 +126,9 @@ def unlogged_tables(fleet: Fleet) -> Iterator[Finding]:
         )
 
 
-def _kept(wal_keep_size_mb: int | None) -> str:
-    return f"{wal_keep_size_mb} MB of log for all" if wal_keep_size_mb else "no log for it"
+def _kept(primary: Node) -> str:
+    """What the primary keeps without a slot. PostgreSQL 12 counts it in files."""
+    number = primary.facts.number
+    files_bytes = (number("wal_keep_segments") or 0) * (number("wal_segment_size") or 0)
+    kept_bytes = (number("wal_keep_size") or 0) * MB or files_bytes
+    return f"{size(kept_bytes)} of log for all" if kept_bytes else "no log for it"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pgfleet.core.diagnosis.finding import Finding, Severity, Step
 from pgfleet.core.diagnosis.fleet import Fleet, Node
-from pgfleet.core.diagnosis.steps import APPLICATION
+from pgfleet.core.diagnosis.steps import APPLICATION, WHO_CONNECTS
 from pgfleet.core.diagnosis.words import identifier, percent
 
 
@@ -24,8 +24,7 @@ def nearly_full(fleet: Fleet) -> Iterator[Finding]:
             f"{told}: {percent(share)}",
             (
                 Step(
-                    "select usename, application_name, state, count(*) from pg_stat_activity group by 1, 2, 3"
-                    " order by 4 desc;",
+                    WHO_CONNECTS,
                     node.name,
                     "who holds them?",
                 ),

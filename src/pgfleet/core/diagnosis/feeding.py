@@ -141,7 +141,7 @@ def _why_refused(fleet: Fleet, node: Node) -> Iterator[Finding]:
             Severity.CRITICAL,
             node.name,
             f"the oldest file of {primary.name} is {primary.facts.wal.oldest_file}; this standby needs an older one",
-            (copy_anew(primary, node),),
+            (copy_anew(primary, node.name),),
             figures={"oldestFile": primary.facts.wal.oldest_file},
         )
 

@@ -81,7 +81,7 @@ def wrong_cluster(fleet: Fleet) -> Iterator[Finding]:
                 f"its system identifier is {_cluster(node)}, that of {reference.name} is {_cluster(reference)}",
                 (
                     WHAT_IS_SET,
-                    copy_anew(reference, node),
+                    copy_anew(reference, node.name),
                 ),
                 figures={"systemId": _cluster(node), "primarySystemId": _cluster(reference)},
             )
@@ -103,9 +103,13 @@ def version_skew(fleet: Fleet) -> Iterator[Finding]:
             node.name,
             f"it runs PostgreSQL {mine.version_text}, {primary.name} runs {its.version_text}",
             (
-                Step("apt-get install --only-upgrade postgresql", _older(node, primary), "the standbys first")
+                Step(
+                    f"apt-get install --only-upgrade postgresql-{mine.major}",
+                    _older(node, primary),
+                    "the standbys first",
+                )
                 if minor
-                else copy_anew(primary, node),
+                else copy_anew(primary, node.name),
             ),
             figures={"version": mine.version_text, "primaryVersion": its.version_text},
         )
@@ -174,7 +178,7 @@ def wrong_timeline(fleet: Fleet) -> Iterator[Finding]:
                 *follow(
                     primary, node, "if it has not replayed more than the new primary had at its promotion"
                 ),
-                copy_anew(primary, node),
+                copy_anew(primary, node.name),
             ),
             figures={"timeline": mine, "primaryTimeline": its},
         )

@@ -8,7 +8,7 @@ from pgfleet.core.diagnosis.finding import Finding, Severity, Step
 from pgfleet.core.diagnosis.fleet import Fleet
 from pgfleet.core.diagnosis.obstacle import Obstacle
 from pgfleet.core.diagnosis.snapshot import NodeSeen
-from pgfleet.core.diagnosis.steps import APPLICATION, WHAT_IS_SET
+from pgfleet.core.diagnosis.steps import APPLICATION, WHAT_IS_SET, WHO_CONNECTS
 from pgfleet.core.diagnosis.words import identifier, literal, shell
 
 
@@ -90,8 +90,7 @@ def _fix(node: NodeSeen, obstacle: Obstacle) -> tuple[Step, ...]:
         ),
         Obstacle.FULL: (
             Step(
-                "select usename, application_name, state, count(*) from pg_stat_activity group by 1, 2, 3"
-                " order by 4 desc;",
+                WHO_CONNECTS,
                 name,
                 "as a superuser, for whom some are reserved",
             ),

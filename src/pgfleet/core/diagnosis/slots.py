@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pgfleet.core.diagnosis.finding import Finding, Severity, Step
 from pgfleet.core.diagnosis.fleet import Fleet, Node
 from pgfleet.core.diagnosis.rows import Slot
-from pgfleet.core.diagnosis.steps import replication_role
+from pgfleet.core.diagnosis.steps import copy_anew
 from pgfleet.core.diagnosis.thresholds import MB
-from pgfleet.core.diagnosis.words import counted, literal, shell, size, span
+from pgfleet.core.diagnosis.words import counted, literal, size, span
 
 
 def slots(fleet: Fleet) -> Iterator[Finding]:
@@ -150,19 +150,14 @@ def _unused(node: Node, slot: Slot, owner: str) -> tuple[Step, ...]:
 
 
 def _after_loss(node: Node, slot: Slot, owner: str) -> tuple[Step, ...]:
-    name, (host, port) = literal(slot.name), node.seen.hosts[0]
+    name = literal(slot.name)
     drop = Step(f"select pg_drop_replication_slot({name});", node.name)
     if not owner:
         return (drop,)
     return (
         drop,
         Step(f"select pg_create_physical_replication_slot({name}, true);", node.name),
-        Step(
-            f"pg_basebackup -h {shell(host)} -p {port} -U {shell(replication_role(node))}"
-            f" -D <new directory> -X stream -S {slot.name} -R -P",
-            owner,
-            "to copy it anew, into an empty directory",
-        ),
+        copy_anew(node, owner, slot.name),
     )
 
 

@@ -15,6 +15,12 @@ WHAT_IS_SET = Step(
     "to see what is set, without the passwords",
 )
 
+WHO_CONNECTS = (
+    "select usename, application_name, state, count(*) from pg_stat_activity"
+    " group by 1, 2, 3 order by 4 desc;"
+)
+"""Who holds a server's connections."""
+
 
 def conninfo(primary: Node) -> str:
     """How a standby finds this primary, as libpq's keywords; the password belongs into its password file."""
@@ -39,13 +45,13 @@ def follow(primary: Node | None, node: Node, when: str) -> tuple[Step, ...]:
     )
 
 
-def copy_anew(primary: Node, node: Node, slot: str = "") -> Step:
-    """To make a copy of the primary."""
+def copy_anew(primary: Node, name: str, slot: str = "") -> Step:
+    """To make the node `name` a copy of the primary."""
     host, port = primary.seen.hosts[0]
     with_slot = f" -S {shell(slot)}" if slot else ""
     return Step(
         f"pg_basebackup -h {shell(host)} -p {port} -U {shell(replication_role(primary))}"
         f" -D <new directory> -X stream{with_slot} -R -P",
-        node.name,
+        name,
         "to make it a copy of the primary, into an empty directory",
     )

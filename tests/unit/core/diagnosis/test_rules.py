@@ -181,6 +181,9 @@ def test_a_minor_version_is_a_notice_and_a_major_one_is_not() -> None:
         [Severity.CRITICAL],
     )
     assert "18.5" in minor[0].evidence
+    assert (
+        minor[0].fix[0].run == "apt-get install --only-upgrade postgresql-18"
+    )  # the package without a number is empty
 
 
 @pytest.mark.parametrize(
@@ -260,6 +263,25 @@ def test_the_timeline_of_a_standby_that_streams_is_its_receiver_s() -> None:
     late = standby(first=streams, last=streams)
     assert "wrong-timeline" not in ids(served(primary(), timeline=2), late)
     assert "wrong-timeline" in ids(served(primary(), timeline=2), standby())
+
+
+@pytest.mark.parametrize(
+    ("values", "kept"),
+    [
+        ({"wal_keep_size": 64}, "64.0 MB of log for all"),
+        ({"wal_keep_segments": 4}, "64.0 MB of log for all"),
+        ({"wal_keep_size": 0}, "no log for it"),
+    ],
+    ids=["from 13 on", "12", "nothing"],
+)
+def test_what_is_kept_for_a_standby_without_a_slot(values: dict[str, int], kept: str) -> None:
+    sizes = settings(wal_segment_size=16 * MB, **values)
+    look = sample(standby().facts.last.positions, receiver=replace(RECEIVER, slot=None))  # type: ignore[union-attr]
+    (finding,) = found(primary(settings=sizes), standby(first=look, last=look))
+    assert (finding.id, finding.evidence) == (
+        "no-slot",
+        f"primary_slot_name is empty; primary keeps {kept}",
+    )
 
 
 def test_a_file_that_is_gone_is_one_that_the_standby_needs() -> None:
