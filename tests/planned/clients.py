@@ -29,22 +29,32 @@ def too_many_processes(stage: Stage) -> Iterator[Case]:
     yield stage.case(processes=4)
 
 
-@planned("a transaction stands open", "idle-in-transaction", "primary")
+@planned(
+    "a transaction stands open",
+    "idle-in-transaction",
+    "primary",
+    thresholds=Thresholds(idle_transaction_s=0.0),
+)
 def idle(stage: Stage) -> Iterator[Case]:
     with stage.client("primary") as connection:
         connection.execute("select 1")
-        yield stage.case(thresholds=Thresholds(idle_transaction_s=0.0))
+        yield stage.case()
         connection.rollback()
 
 
-@planned("a prepared transaction was forgotten", "prepared-transaction", "primary")
+@planned(
+    "a prepared transaction was forgotten",
+    "prepared-transaction",
+    "primary",
+    thresholds=Thresholds(prepared_s=0.0),
+)
 def prepared(stage: Stage) -> Iterator[Case]:
     stage.sql("primary", "begin; create table of_two_phases (n int); prepare transaction 'it''s mine'")
-    yield stage.case(thresholds=Thresholds(prepared_s=0.0))
+    yield stage.case()
     stage.sql("primary", "rollback prepared 'it''s mine'")
 
 
-@planned("an old snapshot keeps dead rows", "xmin-held", "primary")
+@planned("an old snapshot keeps dead rows", "xmin-held", "primary", thresholds=Thresholds(xmin_age=20))
 def xmin(stage: Stage) -> Iterator[Case]:
     with stage.client("primary") as connection:
         connection.execute("set transaction isolation level repeatable read")
@@ -53,17 +63,22 @@ def xmin(stage: Stage) -> Iterator[Case]:
             "primary",
             "do $$ begin for i in 1..30 loop perform pg_current_xact_id(); commit; end loop; end $$",
         )
-        yield stage.case(thresholds=Thresholds(xmin_age=20))
+        yield stage.case()
         connection.rollback()
 
 
-@planned("a statement runs for long on a replica", "long-statement", "replica-2")
+@planned(
+    "a statement runs for long on a replica",
+    "long-statement",
+    "replica-2",
+    thresholds=Thresholds(statement_s=0.0),
+)
 def long_statement(stage: Stage) -> Iterator[Case]:
     with stage.client("replica-2", autocommit=True) as connection:
         sleeper = threading.Thread(target=_sleep, args=(connection,))
         sleeper.start()
         stage.until("replica-2", "count(*) = 1 from pg_stat_activity where wait_event = 'PgSleep'")
-        yield stage.case(thresholds=Thresholds(statement_s=0.0))
+        yield stage.case()
         connection.cancel()
         sleeper.join()
 

@@ -12,27 +12,36 @@ MOVE = "create table if not exists moved (n int); insert into moved values (1)"
 AT_ONCE = Thresholds(lag_warning_s=0.0)
 
 
-@planned("replay is paused", "replay-paused", "replica-2", "replica-lags")
+@planned("replay is paused", "replay-paused", "replica-2", "replica-lags", thresholds=AT_ONCE)
 def paused(stage: Stage) -> Iterator[Case]:
     stage.fleet.lag("replica-2", paused=True)
     stage.sql("primary", MOVE)
     stage.until("replica-2", "pg_last_wal_receive_lsn() > pg_last_wal_replay_lsn()")
-    yield stage.case(thresholds=AT_ONCE)
+    yield stage.case()
     stage.fleet.lag("replica-2", 0)
     stage.until_whole()
 
 
-@planned("a replica replays late by its settings", "apply-delay", "replica-2", "replica-lags")
+@planned(
+    "a replica replays late by its settings", "apply-delay", "replica-2", "replica-lags", thresholds=AT_ONCE
+)
 def delayed(stage: Stage) -> Iterator[Case]:
     stage.fleet.lag("replica-2", 30)
     stage.sql("primary", MOVE)
     stage.until("replica-2", "pg_last_wal_receive_lsn() > pg_last_wal_replay_lsn()")
-    yield stage.case(thresholds=AT_ONCE)
+    yield stage.case()
     stage.fleet.lag("replica-2", 0)
     stage.until_whole()
 
 
-@planned("a statement holds up replay", "replay-waits", "replica-2", "replica-lags", "replay-wait-unbounded")
+@planned(
+    "a statement holds up replay",
+    "replay-waits",
+    "replica-2",
+    "replica-lags",
+    "replay-wait-unbounded",
+    thresholds=AT_ONCE,
+)
 def waiting(stage: Stage) -> Iterator[Case]:
     with stage.altered("replica-2", max_standby_streaming_delay="-1"), _reader(stage):
         _remove(stage)
@@ -40,7 +49,7 @@ def waiting(stage: Stage) -> Iterator[Case]:
             "replica-2",
             "wait_event = 'RecoveryConflictSnapshot' from pg_stat_activity where backend_type = 'startup'",
         )
-        yield stage.case(thresholds=AT_ONCE)
+        yield stage.case()
     stage.until_whole()
 
 

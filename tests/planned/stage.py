@@ -6,8 +6,8 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property, wraps
 from typing import Any
 
 import psycopg
@@ -32,6 +32,7 @@ SETTINGS: dict[str, Any] = {
     "max_wal_senders": 10,
     "max_connections": 120,
 }
+USUAL = Thresholds()
 PATIENCE = Patience(timeout_s=6.0, interval_s=0.1)
 BRIEF = Patience(timeout_s=1.6, interval_s=0.1)
 """Where somebody is silent."""
@@ -192,23 +193,45 @@ class Planned:
     """The node that it must be of."""
     also: tuple[str, ...]
     """Ids that must be found too."""
+    thresholds: Thresholds
+    """Where a time or an amount decides, its bound is lowered: nobody waits for minutes."""
     arrange: Callable[[Stage], AbstractContextManager[Case]]
+
+    @property
+    def lowered(self) -> str:
+        """Which bounds those are, as the guide tells it."""
+        names = [each.name for each in fields(USUAL)]
+        bounds = [(name, getattr(USUAL, name), getattr(self.thresholds, name)) for name in names]
+        return ", ".join(
+            f"`{n}` from {_plain(usual)} to {_plain(its)}" for n, usual, its in bounds if its != usual
+        )
 
     def __str__(self) -> str:
         return self.arrange.__name__
+
+
+def _plain(bound: float) -> str:
+    return f"{bound:,}".removesuffix(".0")
 
 
 PLANNED: list[Planned] = []
 
 
 def planned(
-    fault: str, first: str, node: str, *also: str
+    fault: str, first: str, node: str, *also: str, thresholds: Thresholds = USUAL
 ) -> Callable[[Arrange], Callable[[Stage], AbstractContextManager[Case]]]:
     """Register a fault."""
 
     def register(arrange: Arrange) -> Callable[[Stage], AbstractContextManager[Case]]:
-        managed = contextmanager(arrange)
-        PLANNED.append(Planned(fault, first, node, also, managed))
+        arranged = contextmanager(arrange)
+
+        @contextmanager
+        @wraps(arrange)
+        def managed(stage: Stage) -> Iterator[Case]:
+            with arranged(stage) as case:
+                yield replace(case, thresholds=thresholds)
+
+        PLANNED.append(Planned(fault, first, node, also, thresholds, managed))
         return managed
 
     return register
