@@ -8,12 +8,17 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from pgfleet.local import LocalFleet
 from tests.planned.stage import Case, Stage, planned
 
 DISK_BYTES = 400 << 20
+LATE = """#!/bin/sh
+export LD_PRELOAD='{library}' FAKETIME=-120s FAKETIME_DONT_FAKE_MONOTONIC=1
+exec '{postgres}' "$@"
+"""
 
 
 @planned("the disk is nearly full", "disk-nearly-full", "primary")
@@ -58,6 +63,28 @@ def archive(stage: Stage) -> Iterator[Case]:
 @planned("the clock of this host is wrong", "clock-skew", "primary")
 def clock(stage: Stage) -> Iterator[Case]:
     yield stage.case(clock=lambda: time.time() - 120)
+
+
+@planned("the clock of a replica is wrong", "clock-skew", "replica-2")
+def clock_of_replica(stage: Stage) -> Iterator[Case]:
+    """The server itself is told another time by libfaketime, whoever asks the system for it."""
+    server = stage.fleet._cluster().server("replica-2")
+    late = server.node.directory / "postgres-late"
+    late.write_text(LATE.format(library=_faketime(), postgres=server.postgres))
+    late.chmod(0o755)
+    stage.fleet.stop("replica-2")
+    replace(server, postgres=late).spawn()
+    server.wait_ready()
+    stage.until_whole()
+    yield stage.case()
+    stage.fleet.restart("replica-2")
+    stage.until_whole()
+
+
+def _faketime() -> str:
+    """The library, as the command `faketime` has a program load it."""
+    asked = ["faketime", "-f", "+0", "printenv", "LD_PRELOAD"]
+    return subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
 
 
 @planned("transactions are read-only by default", "read-only-default", "primary")
