@@ -17,7 +17,7 @@ from pgfleet.core.changes import Action
 from pgfleet.errors import ConfigurationError, ProvisionError
 from pgfleet.provision.apply import apply
 from pgfleet.provision.file import parse_declaration
-from pgfleet.provision.pace import Pace
+from pgfleet.provision.managed.pace import Pace
 from pgfleet.provision.plan import plan_apply, plan_destroy
 from pgfleet.provision.rds import open_provider
 from pgfleet.provision.rds.provider import RdsProvider

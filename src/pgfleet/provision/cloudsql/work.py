@@ -18,8 +18,8 @@ from pgfleet.clouds.google_failures import (
     failure_of,
 )
 from pgfleet.errors import ProvisionError
-from pgfleet.provision.asking import asked, failed
 from pgfleet.provision.cloudsql.sight import trouble
+from pgfleet.provision.managed.asking import asked, failed
 from pgfleet.provision.managed.work import InstanceWork, Target
 
 DONE = "DONE"

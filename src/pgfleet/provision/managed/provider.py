@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from pgfleet.core.changes import Action, Change, Existing, Resource
-from pgfleet.provision.asking import asked
 from pgfleet.provision.declaration import Declaration, WantedReplica
+from pgfleet.provision.managed.asking import asked
 from pgfleet.provision.managed.instance import MARK, InstanceT
+from pgfleet.provision.managed.pace import Pace
 from pgfleet.provision.managed.work import InstanceWork, Target
-from pgfleet.provision.pace import Pace
 from pgfleet.provision.provider import Endpoint, Sight, Tell
 
 KIND = "replica"

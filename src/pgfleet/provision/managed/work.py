@@ -13,9 +13,9 @@ from typing import ClassVar, Generic
 
 from pgfleet.clouds.failure import LOOK, ApiFailure
 from pgfleet.errors import ProvisionError
-from pgfleet.provision.asking import asked, failed
+from pgfleet.provision.managed.asking import asked, failed
 from pgfleet.provision.managed.instance import MARK, InstanceT
-from pgfleet.provision.pace import Pace
+from pgfleet.provision.managed.pace import Pace
 from pgfleet.provision.provider import Tell
 
 AGAIN = "Apply again: it goes on where this one stopped."

@@ -12,8 +12,8 @@ from pgfleet.clouds.failure import ApiFailure
 from pgfleet.clouds.rds import BROKEN, READY, Instance
 from pgfleet.core.changes import Difference
 from pgfleet.errors import ProvisionError
-from pgfleet.provision.asking import asked, failed
 from pgfleet.provision.declaration import WantedReplica
+from pgfleet.provision.managed.asking import asked, failed
 from pgfleet.provision.managed.work import InstanceWork, Target
 from pgfleet.provision.rds import calls
 from pgfleet.provision.rds.sight import attributes, trouble
