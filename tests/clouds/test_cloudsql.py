@@ -461,7 +461,7 @@ async def test_a_wait_that_takes_too_long_says_how_far_it_is(project: Project) -
     made = provider(project, pace=Pace(poll_s=0.0, longest_s=0.0))
     with pytest.raises(ProvisionError, match="after 0 h it is still in its operation") as caught:
         await apply(made, await plan_apply(made))
-    assert "Apply again" in caught.value.hint
+    assert "Give the same command again" in caught.value.hint
     (step,) = (await plan_apply(made)).steps
     assert step.change.action is Action.FINISH
     await made.close()

@@ -442,7 +442,7 @@ async def test_a_wait_that_takes_too_long_says_how_far_it_is(account: Account) -
     made = provider(account, pace=Pace(poll_s=0.0, longest_s=0.0))
     with pytest.raises(ProvisionError, match="after 0 h it is creating") as caught:
         await apply(made, await plan_apply(made))
-    assert "Apply again" in caught.value.hint
+    assert "Give the same command again" in caught.value.hint
     (step,) = (await plan_apply(provider(account))).steps
     assert step.change.action is Action.FINISH
     assert step.commands[0].startswith("aws rds wait db-instance-available --region us-east-1")

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from botocore import exceptions
 from botocore.exceptions import ClientError
 
-from pgfleet.clouds.failure import AGAIN, LOOK, ApiFailure
+from pgfleet.clouds.failure import AGAIN, CHECK, LOOK, ApiFailure
 
 WHO_AM_I = "`aws sts get-caller-identity` must answer"
 GIVE = f"Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; {WHO_AM_I}."
@@ -91,7 +91,7 @@ def explained(error: Exception) -> ApiFailure:
         return ApiFailure(
             f"AWS does not answer: {error}", "Check the region's name and the way to its endpoint."
         )
-    return ApiFailure(f"AWS cannot be asked so: {error}", "Check the values in the file.")
+    return ApiFailure(f"AWS cannot be asked so: {error}", CHECK)
 
 
 def _refused(error: ClientError) -> ApiFailure:

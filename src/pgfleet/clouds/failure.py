@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-AGAIN = "Wait a minute and apply again: what is done stays done."
-LOOK = "Look at it in the console, mend it, and apply again: what is done stays done."
+AGAIN = "Wait a minute and try again: what is done stays done."
+LOOK = "Look at it in the console, mend it, and try again: what is done stays done."
+CHECK = "Check the names and values that were given."
 
 
 class ApiFailure(Exception):

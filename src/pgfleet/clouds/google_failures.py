@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from google.auth.exceptions import RefreshError, TransportError
 
-from pgfleet.clouds.failure import AGAIN, LOOK, ApiFailure
+from pgfleet.clouds.failure import AGAIN, CHECK, LOOK, ApiFailure
 
 GIVE = (
     "Run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS;"
@@ -42,14 +42,14 @@ MEANINGS = {
     ),
     BUSY: _Meaning("another operation is under way", AGAIN),
     "failedPrecondition": _Meaning("the instance is in no state for it", LOOK),
-    "staleData": _Meaning("somebody else has changed it in between", "Plan again."),
+    "staleData": _Meaning("somebody else has changed it in between", AGAIN),
 }
 """By the reason of an error."""
 STATUSES = {
-    400: _Meaning("Google takes no such request", "Check the values in the file."),
+    400: _Meaning("Google takes no such request", CHECK),
     401: _Meaning("Google does not accept the credentials, they may have expired", GIVE),
     403: _Meaning("Google does not allow it", ROLE),
-    404: _Meaning("there is no such thing", "Check the names in the file."),
+    404: _Meaning("there is no such thing", CHECK),
     409: _Meaning("it conflicts with what is there", LOOK),
     412: _Meaning("the instance is in no state for it", LOOK),
 }

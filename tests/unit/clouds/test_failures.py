@@ -18,6 +18,7 @@ from botocore.exceptions import (
 )
 from google.auth import exceptions
 
+from pgfleet.clouds import aws_failures, google_failures
 from pgfleet.clouds.aws_failures import explained
 from pgfleet.clouds.google_failures import failure_of, is_transient, refused, unknown_identity
 
@@ -123,3 +124,11 @@ def test_an_operation_that_failed() -> None:
     failure = failure_of({"error": {"errors": [{"code": "A", "message": "first"}, {"code": "B"}]}})
     assert failure
     assert failure.message == "the operation failed: first (A); no explanation (B)"
+
+
+def test_a_hint_is_true_of_a_plan_a_destroy_and_a_discovery_too() -> None:
+    """None of them has anything to apply, and a discovery has no file."""
+    meanings = [aws_failures.MEANINGS, google_failures.MEANINGS, google_failures.STATUSES]
+    hints = {meaning.hint for those in meanings for meaning in those.values()}
+    hints.add(explained(ParamValidationError(report="bad")).hint)
+    assert not [hint for hint in hints if "apply" in hint or "file" in hint or "lan again" in hint]

@@ -18,7 +18,7 @@ from pgfleet.provision.managed.instance import MARK, InstanceT
 from pgfleet.provision.managed.pace import Pace
 from pgfleet.provision.provider import Tell
 
-AGAIN = "Apply again: it goes on where this one stopped."
+AGAIN = "Give the same command again: it goes on where this one stopped."
 
 
 @dataclass(frozen=True, slots=True)
