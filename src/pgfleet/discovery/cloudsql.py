@@ -39,7 +39,7 @@ class CloudSql:
         """Those that are made. Raises DiscoveryError when Google does not tell, or knows none with an address."""
         empty = DiscoveryError(
             f"Cloud SQL has no instance {self._source} with such an address in {self._project}, nor replicas",
-            "Check project, instance and `ip` in PGFLEET_DISCOVERY: `gcloud sql instances list`.",
+            f"Check instance and `ip` in PGFLEET_DISCOVERY: `gcloud sql instances list --project={self._project}`.",
         )
         return await ask(self._runtime, self._servers, "Cloud SQL", empty)
 

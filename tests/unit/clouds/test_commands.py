@@ -50,6 +50,8 @@ CALLS = [
     *calls.alteration(REPLICA, SOURCE, DIFFERENCES),
     calls.removal("replica-1", "eu-west-1"),
     calls.promotion("replica-1", "eu-west-1"),
+    calls.with_backups(SOURCE),
+    calls.restart("replica-1", "eu-west-1"),
 ]
 MODEL = botocore.session.get_session().get_service_model("rds")
 
@@ -134,4 +136,7 @@ def test_gcloud_commands() -> None:
         " --update-labels=role=read"
     )
     assert commands.removal("p", "r") == "gcloud sql instances delete r --project=p --quiet"
+    assert commands.patch(PRIMARY, commands.START) == (
+        "gcloud sql instances patch hotel --project=p --activation-policy=ALWAYS"
+    )
     assert commands.promotion("p", "r") == "gcloud sql instances promote-replica r --project=p --quiet"

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pgfleet.clouds.cloudsql import BROKEN, DELETING, Instance
 from pgfleet.clouds.google import SqlAdmin
+from pgfleet.provision.cloudsql import commands
 from pgfleet.provision.cloudsql.settings import flags
 from pgfleet.provision.declaration import WantedReplica
 
@@ -32,13 +33,11 @@ def of_the_source(source: Instance) -> Iterator[str]:
     if source.status in (*BROKEN, DELETING):
         yield f"{name} is {source.status}; mend it first"
     elif not source.is_started:
-        yield f"{name} is stopped; gcloud sql instances patch {source.name} --activation-policy=ALWAYS"
+        yield f"{name} is stopped; {commands.patch(source, commands.START)}"
     private = (source.settings.get("ipConfiguration") or {}).get("privateNetwork")
     if private and source.settings.get("connectorEnforcement") == "REQUIRED":
-        yield (
-            f"{name} is private and lets connectors in only, which Cloud SQL makes no replicas of; gcloud sql instances"
-            f" patch {source.name} --connector-enforcement=NOT_REQUIRED"
-        )
+        remedy = commands.patch(source, "--connector-enforcement=NOT_REQUIRED")
+        yield f"{name} is private and lets connectors in only, which Cloud SQL makes no replicas of; {remedy}"
 
 
 def of_the_flags(source: Instance, replicas: Sequence[WantedReplica]) -> Iterator[str]:

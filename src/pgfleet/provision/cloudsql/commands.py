@@ -8,6 +8,8 @@ from typing import Any
 
 from pgfleet.clouds.cloudsql import Instance
 
+START = "--activation-policy=ALWAYS"
+
 
 def creation(project: str, body: Mapping[str, Any]) -> str:
     """`gcloud beta sql instances create`, which waits."""
@@ -21,6 +23,11 @@ def alteration(project: str, name: str, body: Mapping[str, Any]) -> str:
     """`gcloud beta sql instances patch`, which waits."""
     words = [name, f"--project={project}", "--quiet", *_settings(body, "update-labels")]
     return _line("beta sql instances patch", words)
+
+
+def patch(instance: Instance, option: str) -> str:
+    """`gcloud sql instances patch` with one option, for somebody who mends an instance."""
+    return _line("sql instances patch", [instance.name, f"--project={instance.project}", option])
 
 
 def removal(project: str, name: str) -> str:

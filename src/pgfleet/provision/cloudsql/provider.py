@@ -85,7 +85,7 @@ class CloudSqlProvider(ManagedProvider[Instance, SqlAdmin, Work]):
         if source is None:
             raise ApiFailure(
                 f"there is no instance {self._primary} in the project {self._project}",
-                "Write one that `gcloud sql instances list` shows.",
+                f"Write one that `gcloud sql instances list --project={self._project}` shows.",
             )
         self._seen = Seen(source, found)
         problems = [*checks.of_the_source(source), *checks.of_the_flags(source, replicas)]

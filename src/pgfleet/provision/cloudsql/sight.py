@@ -19,7 +19,7 @@ def trouble(instance: Instance, source: Instance) -> str:
     if instance.status in BROKEN:
         return f"is {instance.status}; mend it, or remove it: {removal}"
     if not instance.is_started:
-        return f"is stopped; gcloud sql instances patch {instance.name} --activation-policy=ALWAYS"
+        return f"is stopped; {commands.patch(instance, commands.START)}"
     if not instance.replicates:
-        return f"does not replicate; gcloud sql instances patch {instance.name} --enable-database-replication"
+        return f"does not replicate; {commands.patch(instance, '--enable-database-replication')}"
     return ""

@@ -18,6 +18,7 @@ from pgfleet.clouds.google_failures import (
     failure_of,
 )
 from pgfleet.errors import ProvisionError
+from pgfleet.provision.cloudsql import commands
 from pgfleet.provision.cloudsql.sight import trouble
 from pgfleet.provision.managed.asking import asked, failed
 from pgfleet.provision.managed.work import InstanceWork, Target
@@ -104,7 +105,7 @@ class Work(InstanceWork[Instance]):
         if instance.settings.get("deletionProtectionEnabled"):
             raise ProvisionError(
                 f"{self._name} is protected against deletion",
-                f"gcloud sql instances patch {self._name} --no-deletion-protection",
+                commands.patch(instance, "--no-deletion-protection"),
             )
 
     def _look(self) -> Instance | None:
