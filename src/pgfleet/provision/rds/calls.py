@@ -64,6 +64,17 @@ def promotion(name: str, region: str) -> Call:
     return Call(region, "PromoteReadReplica", {"DBInstanceIdentifier": name})
 
 
+def with_backups(source: Instance) -> Call:
+    """What makes an instance keep the backups that replicas are made from."""
+    said = {"DBInstanceIdentifier": source.name, "BackupRetentionPeriod": 1, "ApplyImmediately": True}
+    return Call(source.region, "ModifyDBInstance", said)
+
+
+def restart(name: str, region: str) -> Call:
+    """What starts an instance anew, with the parameters that wait for that."""
+    return Call(region, "RebootDBInstance", {"DBInstanceIdentifier": name})
+
+
 def waiting(name: str, region: str, state: str = "available") -> str:
     """The command that returns when an instance is so far."""
     return f"aws rds wait db-instance-{state} --region {region} --db-instance-identifier {name}"

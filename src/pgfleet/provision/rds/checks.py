@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pgfleet.clouds.aws import Rds
 from pgfleet.clouds.rds import BROKEN, DELETING, Instance
 from pgfleet.provision.declaration import WantedReplica
+from pgfleet.provision.rds import calls
 
 MOST_REPLICAS = 15
 """Of one instance of RDS for PostgreSQL."""
@@ -27,10 +28,7 @@ def of_the_source(source: Instance) -> Iterator[str]:
     if source.source:
         yield f"{name} is itself a replica, of {source.source}; write that one, or promote this one first"
     elif not source.facts.get("BackupRetentionPeriod"):
-        yield (
-            f"{name} keeps no backups, and RDS makes replicas from these: aws rds modify-db-instance --region"
-            f" {source.region} --db-instance-identifier {source.name} --backup-retention-period 1 --apply-immediately"
-        )
+        yield f"{name} keeps no backups, and RDS makes replicas from these: {calls.with_backups(source)}"
     if source.status in (*BROKEN, DELETING):
         yield f"{name} is {source.status}; mend or start it first"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pgfleet.clouds.rds import BROKEN, REPLICATING, Instance
 from pgfleet.provision.managed.instance import stray
+from pgfleet.provision.rds import calls
 from pgfleet.provision.rds.settings import told
 
 UNDECIDED = ("", "connecting", REPLICATING)
@@ -19,20 +20,13 @@ def attributes(instance: Instance, source: Instance) -> dict[str, str]:
 def trouble(instance: Instance, source: Instance) -> str:
     """Why it can be no part of the fleet. Empty: it can."""
     status, (replication, why) = instance.status, instance.replication
+    removal = calls.removal(instance.name, instance.region)
     if wrong := stray(instance, source):
         return wrong
     if instance.is_deleting:
-        return "is being deleted; wait until it is gone and apply again"
+        return "is being deleted; wait until it is gone"
     if status in BROKEN:
-        return f"is {status}; start or mend it, or remove it: {removal(instance)}"
+        return f"is {status}; start or mend it, or remove it: {removal}"
     if replication not in UNDECIDED:
-        return f"its replication is {replication} ({why or 'AWS does not say why'}); remove it: {removal(instance)}"
+        return f"its replication is {replication} ({why or 'AWS does not say why'}); remove it: {removal}"
     return ""
-
-
-def removal(instance: Instance) -> str:
-    """The command for a person."""
-    return (
-        f"aws rds delete-db-instance --region {instance.region} --db-instance-identifier {instance.name}"
-        " --skip-final-snapshot"
-    )

@@ -101,10 +101,8 @@ class Work(InstanceWork[Instance]):
     def _tell_of_reboot(self, instance: Instance) -> None:
         groups: list[dict[str, Any]] = instance.facts.get("DBParameterGroups") or []
         if any(group.get("ParameterApplyStatus") == PENDING_REBOOT for group in groups):
-            self._say(
-                "its parameters hold after a restart: aws rds reboot-db-instance --region"
-                f" {self._api.region} --db-instance-identifier {self._name}"
-            )
+            restart = calls.restart(self._name, self._api.region)
+            self._say(f"its parameters hold after a restart: {restart}")
 
     def _look(self) -> Instance | None:
         return described(self._api, self._name)
