@@ -21,20 +21,19 @@ def of_rds(instances: Iterable[rds.Instance], source: str) -> tuple[Found, ...]:
 def _of_rds(instances: Iterable[rds.Instance], source: str) -> Iterator[Found]:
     for instance in instances:
         is_source = source in (instance.name, instance.arn)
-        is_replica = instance.source == source or (
-            bool(instance.source) and _short(source, instance.region) == instance.source
-        )
-        if instance.endpoint and instance.status in rds.SERVING and (is_source or is_replica):
+        is_ours = is_source or _copies(instance, source)
+        if instance.endpoint and instance.status in rds.SERVING and is_ours:
             host, port = instance.endpoint
             yield Found(
                 node_name(instance.name), host, port, zone=instance.zone or None, takes_reads=not is_source
             )
 
 
-def _short(source: str, region: str) -> str:
-    """An ARN of this region as its replicas here name it."""
-    is_here = ":" in source and rds.region_of_arn(source) == region
-    return source.rpartition(":")[2] if is_here else source
+def _copies(instance: rds.Instance, source: str) -> bool:
+    """Whether it is a replica of a source; an identifier is one of the instance's own region."""
+    if ":" in source:
+        return rds.copies(instance, source.rpartition(":")[2], rds.region_of_arn(source), source)
+    return rds.copies(instance, source, instance.region, arn="")
 
 
 def of_cloud_sql(
