@@ -177,7 +177,7 @@ async def test_progress_is_told(project: Project) -> None:
         (
             {},
             {"activationPolicy": "NEVER"},
-            "is stopped; gcloud sql instances patch hotel --activation-policy=ALWAYS",
+            "is stopped; gcloud sql instances patch hotel --project=hotel-project --activation-policy=ALWAYS",
         ),
         (
             {},
@@ -241,7 +241,7 @@ async def test_a_replica_of_the_name_that_is_not_ours(project: Project) -> None:
         (
             {},
             {"databaseReplicationEnabled": False},
-            "does not replicate; gcloud sql instances patch replica-1",
+            "does not replicate; gcloud sql instances patch replica-1 --project=hotel-project",
         ),
     ],
 )
@@ -410,6 +410,16 @@ async def test_a_promoted_replica_is_left_alone(project: Project) -> None:
     assert sorted(project.instances) == ["hotel", "replica-1"]
     with pytest.raises(ProvisionError, match="is no replica of hotel any more"):
         await made.promote("replica-1", unheard)
+    await made.close()
+
+
+async def test_whom_nobody_knows_is_not_promoted(project: Project) -> None:
+    await have(project, ONE)
+    made = provider(project)
+    for name in ("replica-7", "hotel"):
+        with pytest.raises(ProvisionError, match=f"there is no replica {name} of hotel") as caught:
+            await made.promote(name, unheard)
+        assert "replica-1" in caught.value.hint
     await made.close()
 
 

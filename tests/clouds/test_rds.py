@@ -384,6 +384,15 @@ async def test_a_promoted_replica_is_left_alone(account: Account) -> None:
         await made.promote("replica-1", unheard)
 
 
+async def test_whom_nobody_knows_is_not_promoted(account: Account) -> None:
+    await have(account, ONE)
+    made = provider(account)
+    for name in ("replica-7", "hotel"):
+        with pytest.raises(ProvisionError, match=f"there is no replica {name} of hotel") as caught:
+            await made.promote(name, unheard)
+        assert "replica-1" in caught.value.hint
+
+
 async def test_a_replica_that_fails_is_told_with_the_way_out(account: Account) -> None:
     account.replication = ("error", "the WAL is gone")
     made = provider(account)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from pgfleet.core.changes import Action, Change, Existing, Resource
+from pgfleet.errors import ProvisionError
 from pgfleet.provision.declaration import Declaration, WantedReplica
 from pgfleet.provision.managed.asking import asked
 from pgfleet.provision.managed.instance import MARK, InstanceT
@@ -82,8 +83,13 @@ class ManagedProvider(ABC, Generic[InstanceT, ApiT, WorkT]):
         """Make one of our replicas an instance of its own. It bears our mark and is none of ours from then on."""
         await self.look()
         instance = self._seen.instances.get(name)
-        attributes = self._attributes(instance) if instance else {}
-        await self._work(Resource(KIND, name, attributes), tell).promote()
+        if instance is None:
+            known = ", ".join(sorted(existing.resource.name for existing in self._existing()))
+            raise ProvisionError(
+                f"there is no replica {name} of {self._primary}",
+                f"Name one that is there: {known or 'there is none'}.",
+            )
+        await self._work(Resource(KIND, name, self._attributes(instance)), tell).promote()
 
     async def endpoints(self) -> Sequence[Endpoint]:
         """The primary and the replicas at work."""
