@@ -56,8 +56,6 @@ class Project:
         """Of callers who are let in."""
         self.is_revoked = False
         """Whether no more tokens are issued."""
-        self.addresses: dict[str, str] = {}
-        """By instance the address that it will have."""
 
     @property
     def endpoint(self) -> str:
@@ -288,7 +286,7 @@ class Methods:
     def _made(self, name: str) -> None:
         made = self._project.instances[name]
         made["state"] = "RUNNABLE"
-        address = self._project.addresses.get(name, f"34.0.0.{len(self._project.instances)}")
+        address = f"34.0.0.{len(self._project.instances)}"
         made["ipAddresses"] = [{"type": "PRIMARY", "ipAddress": address}]
 
     def _unlink(self, there: Json) -> None:
