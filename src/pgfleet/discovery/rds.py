@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 from pgfleet.clouds.aws import Rds as Api
 from pgfleet.clouds.rds import Instance
 from pgfleet.core.membership import Found
-from pgfleet.discovery.api import ANSWER_S, ask
+from pgfleet.discovery.api import ANSWER_S, Asker
 from pgfleet.discovery.clouds import of_rds
 from pgfleet.errors import DiscoveryError
 from pgfleet.ports import Runtime
@@ -26,10 +26,9 @@ class Rds:
     interval_s = 30.0
 
     def __init__(self, address: str, runtime: Runtime) -> None:
-        self._runtime = runtime
         self._source, _, query = address.partition("?")
         self._region = dict(parse_qsl(query)).get("region", "")
-        self._api: Api | None = None
+        self._asker = Asker(runtime, "Amazon RDS", self._open)
 
     async def find(self) -> Sequence[Found]:
         """Those that are made. Raises DiscoveryError when AWS does not tell, or knows none."""
@@ -37,9 +36,11 @@ class Rds:
             f"Amazon RDS has no instance {self._source} and no replica of it in {self._region or 'its region'}",
             "Check the identifier and the region in PGFLEET_DISCOVERY: `aws rds describe-db-instances`.",
         )
-        return await ask(self._runtime, self._servers, "Amazon RDS", empty)
+        return await self._asker.ask(self._servers, empty)
 
-    def _servers(self) -> tuple[Found, ...]:
-        api = self._api = self._api or Api(self._region, os.environ, attempts=ATTEMPTS, answer_s=ANSWER_S)
+    def _open(self) -> Api:
+        return Api(self._region, os.environ, attempts=ATTEMPTS, answer_s=ANSWER_S)
+
+    def _servers(self, api: Api) -> tuple[Found, ...]:
         facts = api.listed("DescribeDBInstances", "DBInstances")
         return of_rds([Instance(one, api.region) for one in facts], self._source)
