@@ -136,11 +136,19 @@ async def test_a_primary_that_is_not_there(project: Project) -> None:
     assert error.message == "there is no instance motel in the project hotel-project"
 
 
-async def test_a_token_does_not_travel_in_clear(project: Project) -> None:
+@pytest.mark.parametrize(
+    ("endpoint", "says"),
+    [
+        ("http://example.com", "http://example.com is no https address"),
+        ("localhost:8080", "localhost:8080 is no https address"),
+        ("https://[::1", "the endpoint https://\\[::1 is no address"),
+    ],
+)
+async def test_a_token_does_not_travel_in_clear(project: Project, endpoint: str, says: str) -> None:
     declaration = parse_declaration(
-        FLEET.replace("[primary]", 'endpoint = "http://example.com"\n[primary]') + ONE, Path("/fleet.toml")
+        FLEET.replace("[primary]", f'endpoint = "{endpoint}"\n[primary]') + ONE, Path("/fleet.toml")
     )
-    with pytest.raises(ProvisionError, match="is no https address"):
+    with pytest.raises(ProvisionError, match=says):
         await plan_apply(open_provider(declaration, {}))
 
 

@@ -121,6 +121,16 @@ async def test_a_primary_or_a_region_that_is_not_there(account: Account) -> None
     assert account.writes() == []
 
 
+async def test_an_endpoint_that_is_no_address() -> None:
+    fleet = FLEET.replace("[primary]", 'endpoint = "localhost:8080"\n[primary]')
+    declaration = parse_declaration(fleet + ONE, Path("/fleet.toml"))
+    with pytest.raises(
+        ProvisionError, match="AWS cannot be asked so: Invalid endpoint: localhost:8080"
+    ) as caught:
+        await plan_apply(open_provider(declaration, ENVIRON))
+    assert caught.value.hint == "Check the names and values that were given."
+
+
 def test_every_wrong_value_is_told_at_once(account: Account) -> None:
     wrong = f"{ONE}monitoring_interval_s = 7\nmulti_az = 'yes'\niops = true\ntags = {{ pgfleet = 'x' }}\n"
     with pytest.raises(ConfigurationError) as caught:

@@ -13,6 +13,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from pgfleet.clouds.aws_failures import explained
+from pgfleet.clouds.failure import CHECK, ApiFailure
 
 ATTEMPTS = 8
 CONNECT_S = 5
@@ -49,6 +50,8 @@ class Rds:
             self.client = session.client("rds", endpoint_url=endpoint or None, config=config)
         except BotoCoreError as error:
             raise explained(error) from error
+        except ValueError as error:  # such as an endpoint that is no address
+            raise ApiFailure(f"AWS cannot be asked so: {error}", CHECK) from error
         self.region = str(self.client.meta.region_name)
 
     def call(self, operation: str, **parameters: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from google.auth.transport.requests import AuthorizedSession
 from requests import RequestException, Response
 
 from pgfleet.clouds.failure import ApiFailure
-from pgfleet.clouds.google_failures import is_transient, refused, unanswered, unknown_identity
+from pgfleet.clouds.google_failures import is_transient, refused, told_in, unanswered, unknown_identity
 
 SQL = "https://sqladmin.googleapis.com"
 COMPUTE = "https://compute.googleapis.com"
@@ -27,6 +27,7 @@ PAUSES_S = (1.0, 2.0, 4.0, 8.0, 16.0)
 """Before each further attempt at a call that was throttled, or lost on its way."""
 _SESSION: Any = AuthorizedSession
 """It has no types."""
+WRITE = "Write https://... as the endpoint."
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -109,12 +110,14 @@ class SqlAdmin:
             raise unanswered(error) from error
         if answer.status_code != 200:
             raise refused(answer.status_code, answer.text)
-        told: dict[str, Any] = answer.json()
-        return told
+        return told_in(answer.text)
 
 
 def _must_be_private(address: str) -> None:
     """Raises ApiFailure for an address to which a token would travel in clear."""
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError as error:
+        raise ApiFailure(f"the endpoint {address} is no address: {error}", WRITE) from error
     if address and parts.scheme != "https" and parts.hostname not in LOOPBACK:
-        raise ApiFailure(f"{address} is no https address", "A token would travel in clear: write https://...")
+        raise ApiFailure(f"{address} is no https address", f"A token would travel in clear. {WRITE}")

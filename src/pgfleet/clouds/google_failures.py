@@ -68,6 +68,20 @@ def refused(status: int, body: str) -> ApiFailure:
     return ApiFailure(f"{meaning.says}: {message} ({reason or status})", meaning.hint, reason)
 
 
+def told_in(body: str) -> dict[str, Any]:
+    """An answer of 200. Raises ApiFailure when it is none of the API."""
+    try:
+        told = json.loads(body)
+    except ValueError:
+        told = None
+    if not isinstance(told, dict):
+        raise ApiFailure(
+            "what answers is not Google's API: no JSON object",
+            "Check the endpoint, and the proxy on the way to it.",
+        )
+    return told
+
+
 def unanswered(error: Exception) -> ApiFailure:
     """No answer."""
     return ApiFailure(

@@ -20,7 +20,8 @@ from google.auth import exceptions
 
 from pgfleet.clouds import aws_failures, google_failures
 from pgfleet.clouds.aws_failures import explained
-from pgfleet.clouds.google_failures import failure_of, is_transient, refused, unknown_identity
+from pgfleet.clouds.failure import ApiFailure
+from pgfleet.clouds.google_failures import failure_of, is_transient, refused, told_in, unknown_identity
 
 of_google: Any = exceptions
 """They have no types."""
@@ -107,6 +108,15 @@ def test_an_api_that_is_off_is_told_in_the_new_way_too() -> None:
 )
 def test_an_answer_that_is_no_json_of_google_s(text: str) -> None:
     assert refused(400, text).message == "Google takes no such request: without a word of explanation (400)"
+
+
+@pytest.mark.parametrize("text", ["", "<html>log in here</html>", "[]"])
+def test_what_answers_in_google_s_place(text: str) -> None:
+    """Such as a proxy that asks people to log in."""
+    with pytest.raises(ApiFailure, match="what answers is not Google's API") as caught:
+        told_in(text)
+    assert "proxy" in caught.value.hint
+    assert told_in('{"items": []}') == {"items": []}
 
 
 def test_credentials_of_google() -> None:
