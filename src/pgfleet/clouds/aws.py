@@ -28,7 +28,10 @@ REGION_VARIABLES = ("AWS_REGION", "AWS_DEFAULT_REGION")
 
 
 class Rds:
-    """One client. Throttling, lost connections and 5xx are tried again, with growing pauses; nothing else is."""
+    """One client. Throttling, lost connections and 5xx are tried again, with growing pauses; nothing else is.
+
+    An empty region is that of the environment or the profile: boto3 itself does not look at `AWS_REGION`.
+    """
 
     def __init__(
         self,
@@ -46,7 +49,8 @@ class Rds:
             read_timeout=answer_s,
         )
         try:
-            session = boto3.Session(region_name=region or None, **_identity(environ, profile))
+            named = region or region_of(environ, profile)
+            session = boto3.Session(region_name=named or None, **_identity(environ, profile))
             self.client = session.client("rds", endpoint_url=endpoint or None, config=config)
         except BotoCoreError as error:
             raise explained(error) from error
