@@ -168,6 +168,10 @@ def test_every_wrong_value_is_told_at_once(project: Project) -> None:
     for complaint in ("public_ip", "flags", "its label Role", "its label pgfleet"):
         assert complaint in told
     assert len(caught.value.problems) == 7
+    with pytest.raises(
+        ConfigurationError, match=r"its flag a is \[1\]; write a text, a number, or true or false"
+    ):
+        provider(project, f"{ONE}flags = {{ a = [1] }}\n")
 
 
 async def test_what_cannot_be_changed_is_a_problem(project: Project) -> None:

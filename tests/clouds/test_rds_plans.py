@@ -133,6 +133,7 @@ async def test_an_endpoint_that_is_no_address() -> None:
 
 def test_every_wrong_value_is_told_at_once(account: Account) -> None:
     wrong = f"{ONE}monitoring_interval_s = 7\nmulti_az = 'yes'\niops = true\ntags = {{ pgfleet = 'x' }}\n"
+    wrong += "security_groups = [1]\n"
     with pytest.raises(ConfigurationError) as caught:
         provider(account, wrong, FLEET.replace('"hotel"', "5"))
     told = "\n".join(caught.value.problems)
@@ -142,9 +143,10 @@ def test_every_wrong_value_is_told_at_once(account: Account) -> None:
         "multi_az",
         "iops",
         "tag pgfleet",
+        "its security_groups is [1]; write a list of texts",
     ):
         assert complaint in told
-    assert len(caught.value.problems) == 5
+    assert len(caught.value.problems) == 6
     with pytest.raises(ConfigurationError, match=r"sizes.*means nothing"):
         provider(account, f"{ONE}sizes = 3")
 

@@ -115,10 +115,12 @@ def alteration(replica: WantedReplica, instance: Instance, names: Collection[str
 
 def flags(replica: WantedReplica) -> dict[str, str]:
     """The database flags of a replica, as Cloud SQL writes them."""
-    named = replica.options.get("flags")
-    if not isinstance(named, dict):
-        return {}
-    return {name: _flag(value) for name, value in named.items()}
+    return {name: _flag(value) for name, value in _flags_said(replica).items()}
+
+
+def _flags_said(replica: WantedReplica) -> Mapping[str, Any]:
+    said = replica.options.get("flags")
+    return said if isinstance(said, dict) else {}
 
 
 def _flag(value: object) -> str:
@@ -147,7 +149,7 @@ def wrong_values(declaration: Declaration) -> Iterator[str]:
     for replica in declaration.replicas:
         if not _NAME.fullmatch(replica.name):
             yield f"replica {replica.name}: Cloud SQL takes no such name; write {NAME_RULE}"
-        for mistake in _mistakes(replica):
+        for mistake in (*_mistakes(replica), *_mistakes_in_labels(replica)):
             yield f"replica {replica.name}: {mistake}"
 
 
@@ -155,10 +157,16 @@ def _mistakes(replica: WantedReplica) -> Iterator[str]:
     for name, value in replica.options.items():
         if type(value) is not OPTIONS[name]:
             yield f"its {name} is {value!r}; write {WORDS[OPTIONS[name]]}"
+    for name, value in _flags_said(replica).items():
+        if not isinstance(value, (str, int, float)):
+            yield f"its flag {name} is {value!r}; write a text, a number, or true or false"
     for name, known in (("availability", AVAILABILITIES), ("edition", EDITIONS)):
         value = replica.options.get(name, known[0])
         if isinstance(value, str) and value.lower() not in known:
             yield f"its {name} is {value!r}; write {' or '.join(known)}"
+
+
+def _mistakes_in_labels(replica: WantedReplica) -> Iterator[str]:
     for key, value in replica.tags.items():
         if not _KEY.fullmatch(key) or not _VALUE.fullmatch(value):
             yield (

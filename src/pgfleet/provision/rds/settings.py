@@ -132,10 +132,15 @@ def wrong_values(declaration: Declaration) -> Iterator[str]:
             yield f"replica {replica.name}: {mistake}"
 
 
+def _is_a(kind: type, value: object) -> bool:
+    is_text_list = not isinstance(value, list) or all(isinstance(item, str) for item in value)
+    return type(value) is kind and is_text_list
+
+
 def _mistakes(replica: WantedReplica) -> Iterator[str]:
     kinds = {"region": str} | {name: setting.kind for name, setting in OPTIONS.items()}
     for name, value in replica.options.items():
-        if type(value) is not kinds[name]:
+        if not _is_a(kinds[name], value):
             yield f"its {name} is {value!r}; write {WORDS[kinds[name]]}"
     interval_s = replica.options.get("monitoring_interval_s", 0)
     if interval_s not in MONITORING_INTERVALS_S:
