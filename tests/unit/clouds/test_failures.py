@@ -138,7 +138,8 @@ def test_an_operation_that_failed() -> None:
 
 def test_a_hint_is_true_of_a_plan_a_destroy_and_a_discovery_too() -> None:
     """None of them has anything to apply, and a discovery has no file."""
-    meanings = [aws_failures.MEANINGS, google_failures.MEANINGS, google_failures.STATUSES]
-    hints = {meaning.hint for those in meanings for meaning in those.values()}
+    hints = {meaning.hint for meaning in aws_failures.MEANINGS.values()}
+    hints |= {meaning.hint for meaning in google_failures.MEANINGS.values()}
+    hints |= {meaning.hint for meaning in google_failures.STATUSES.values()}
     hints.add(explained(ParamValidationError(report="bad")).hint)
-    assert not [hint for hint in hints if "apply" in hint or "file" in hint or "lan again" in hint]
+    assert not [hint for hint in hints if "apply" in hint or "file" in hint or "Plan again" in hint]
