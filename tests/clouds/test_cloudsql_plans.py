@@ -112,6 +112,8 @@ async def test_credentials_that_do_not_do_are_named_by_the_plan(
     assert "have expired, or were revoked" in (await refusal(project)).message
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "nothing.json"))
     assert "there are no Google credentials" in (await refusal(project)).message
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path))
+    assert f"Is a directory: '{tmp_path}'" in (await refusal(project)).message
     assert project.writes() == []
 
 

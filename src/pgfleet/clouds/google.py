@@ -53,7 +53,7 @@ class SqlAdmin:
         self._lock = threading.Lock()
         try:
             credentials, _ = google.auth.default(scopes=SCOPES)
-        except GoogleAuthError as error:
+        except (GoogleAuthError, OSError) as error:  # or a key file that may not be read
             raise unknown_identity(error) from error
         self._session = _SESSION(credentials)
 

@@ -136,5 +136,7 @@ def _error(body: str) -> dict[str, Any]:
 
 def _first_line(error: Exception) -> str:
     """google-auth puts whole answers behind it."""
+    if isinstance(error, OSError):
+        return str(error)
     said = str(error.args[0]) if error.args else type(error).__name__
     return said.splitlines()[0] if said else type(error).__name__
