@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -105,10 +106,19 @@ async def test_without_credentials_or_with_a_profile_that_is_not_there(
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
-    for environ, says in (({}, "there are no AWS credentials"), ({"AWS_PROFILE": "nobody"}, "nobody")):
-        declaration = parse_declaration(FLEET + ONE, Path("/fleet.toml"))
+    anywhere = FLEET.replace('region = "us-east-1"\n', "")
+    for fleet, environ, says in (
+        (FLEET, {}, "there are no AWS credentials"),
+        (FLEET, {"AWS_PROFILE": "nobody"}, "nobody"),
+        (anywhere, {"AWS_PROFILE": "nobody"}, "nobody"),
+        (anywhere, {}, "no AWS region is named"),
+    ):
+        declaration = parse_declaration(fleet + ONE, Path("/fleet.toml"))
         with pytest.raises(ProvisionError, match=says):
             await plan_apply(open_provider(declaration, environ))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ENVIRON["AWS_ACCESS_KEY_ID"])
+    with pytest.raises(ProvisionError, match=r"no AWS credentials.*missing: AWS_SECRET_ACCESS_KEY"):
+        await plan_apply(open_provider(parse_declaration(FLEET + ONE, Path("/fleet.toml")), os.environ))
 
 
 async def test_a_primary_or_a_region_that_is_not_there(account: Account) -> None:

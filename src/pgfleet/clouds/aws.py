@@ -24,6 +24,7 @@ KEYS = {
     "AWS_SESSION_TOKEN": "aws_session_token",
 }
 """By variable the argument of a session. What is not set, boto3 looks for where it always does."""
+PAIR = {"aws_access_key_id", "aws_secret_access_key"}
 REGION_VARIABLES = ("AWS_REGION", "AWS_DEFAULT_REGION")
 
 
@@ -129,5 +130,9 @@ def _identity(environ: Mapping[str, str], profile: str) -> dict[str, str]:
     if profile:
         return {"profile_name": profile}
     keys = {argument: environ[name] for name, argument in KEYS.items() if environ.get(name)}
+    if keys.keys() >= PAIR:
+        return keys
     named = environ.get("AWS_PROFILE", "")
-    return keys or ({"profile_name": named} if named else {})
+    return (
+        {"profile_name": named} if named else {}
+    )  # half a pair is left to boto3, which names what is missing

@@ -86,7 +86,7 @@ def explained(error: Exception) -> ApiFailure:
     if isinstance(error, STALE_IDENTITY):
         return ApiFailure(f"the AWS credentials have expired: {error}", RENEW)
     if isinstance(error, exceptions.NoRegionError):
-        return ApiFailure("no AWS region is named", "Write it, or set AWS_REGION.")
+        return ApiFailure("no AWS region is named", "Name it, or set AWS_REGION.")
     if isinstance(error, (exceptions.HTTPClientError, exceptions.ConnectionError)):
         return ApiFailure(
             f"AWS does not answer: {error}", "Check the region's name and the way to its endpoint."

@@ -96,7 +96,7 @@ class RdsProvider(ManagedProvider[Instance, Rds, Work]):
 
     def _check_regions(self) -> None:
         if not self._region:
-            raise ApiFailure("no AWS region is named", "Write region in [provider], or set AWS_REGION.")
+            self._open_api("")  # raises, for there is none, or no such profile to name it
         named = {self._region, self._source_region, *map(self._region_of, self._declaration.replicas)}
         unknown = sorted(named - regions())
         if unknown and not self._endpoint:
