@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Generic
 
+from pgfleet.clouds.api import ApiT
 from pgfleet.clouds.failure import ApiFailure
 from pgfleet.core.membership import Found
 from pgfleet.errors import DiscoveryError
@@ -12,16 +13,6 @@ from pgfleet.ports import Runtime
 
 ANSWER_S = 10.0
 """Less than provisioning takes: the next look comes soon enough."""
-
-
-class Api(Protocol):
-    """A client of the cloud."""
-
-    def close(self) -> None:
-        """End its connections."""
-
-
-ApiT = TypeVar("ApiT", bound=Api)
 
 
 class Asker(Generic[ApiT]):

@@ -6,8 +6,9 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
+from pgfleet.clouds.api import ApiT
 from pgfleet.core.changes import Action, Change, Existing, Resource
 from pgfleet.errors import ProvisionError
 from pgfleet.provision.declaration import Declaration, WantedReplica
@@ -21,14 +22,6 @@ KIND = "replica"
 PRIMARY = "primary"
 
 
-class Api(Protocol):
-    """A client of the cloud."""
-
-    def close(self) -> None:
-        """End its connections."""
-
-
-ApiT = TypeVar("ApiT", bound=Api)
 WorkT = TypeVar("WorkT", bound=InstanceWork[Any])
 
 
