@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pgfleet.cli.environment import router_of
 from pgfleet.cli.provision_fleet import Wanted, settings_of
 from pgfleet.core.intent import PLAIN
 from pgfleet.core.plan import lag_s
 from pgfleet.provision.dsns import at
+from pgfleet.provision.pace import Pace
 from pgfleet.provision.plan import Plan, plan_apply
 from pgfleet.provision.provider import Endpoint
+
+if TYPE_CHECKING:
+    from pgfleet.aio import AsyncReplicaRouter
 
 PATIENCE_S = 5.0
 PAUSE_S = 0.05
@@ -75,12 +77,10 @@ async def _answers(wanted: Wanted, endpoints: Sequence[Endpoint]) -> list[Answer
     _, *replicas = endpoints
     dsn = wanted.dsn()
     settings = settings_of(dsn, {endpoint.name: at(dsn, endpoint) for endpoint in replicas})
-    deadline_s = monotonic() + PATIENCE_S
     async with router_of(settings) as router:
-        while any(_reason(router, endpoint.name) for endpoint in endpoints):
-            if monotonic() > deadline_s:
+        async for _ in Pace(PAUSE_S, PATIENCE_S).looks():
+            if not any(_reason(router, endpoint.name) for endpoint in endpoints):
                 break
-            await asyncio.sleep(PAUSE_S)
         return [
             Answer(
                 endpoint.name,
@@ -92,7 +92,7 @@ async def _answers(wanted: Wanted, endpoints: Sequence[Endpoint]) -> list[Answer
         ]
 
 
-def _reason(router: Any, name: str) -> str:
+def _reason(router: AsyncReplicaRouter[Any], name: str) -> str:
     """Why the node does not serve; empty: it does."""
     topology = router.topology
     if name == "primary":

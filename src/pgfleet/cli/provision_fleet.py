@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pgfleet.cli.environment import router_of, without_idle_connections
 from pgfleet.errors import ConfigurationError, ProvisionError
@@ -16,12 +15,16 @@ from pgfleet.provision.declaration import Declaration
 from pgfleet.provision.dsns import application_dsn
 from pgfleet.provision.env import environment
 from pgfleet.provision.file import read_declaration
+from pgfleet.provision.pace import Pace
 from pgfleet.provision.provider import Provider, Tell
 from pgfleet.provision.redact import redacted
 from pgfleet.provision.registration import Registered, fleet_file
 from pgfleet.provision.registry import open_provider
 from pgfleet.settings import Dsn, NodeSettings, Settings
 from pgfleet.settings.variables import FLEET_FILE
+
+if TYPE_CHECKING:
+    from pgfleet.aio import AsyncReplicaRouter
 
 ASKING = "pgfleet provision"
 """The application_name of our own connections."""
@@ -108,17 +111,16 @@ async def until_readers_left(primary: Dsn, name: str, replica: Dsn, tell: Tell) 
 
     Raises ProvisionError when it cannot be asked.
     """
-    edited_s, readers = monotonic(), -1
+    edited_s = monotonic()
     async with router_of(settings_of(primary, {name: replica})) as router:
-        while monotonic() < edited_s + LEAVE_TIMEOUT_S:
+        async for _ in Pace(PAUSE_S, LEAVE_TIMEOUT_S).looks():
             readers = await _readers(router, name)
             if readers == 0 and monotonic() > edited_s + FOLLOWED_S:
                 return
-            await asyncio.sleep(PAUSE_S)
     tell(f"{readers} of its connections are still open: they are cut")
 
 
-async def _readers(router: Any, name: str) -> int:
+async def _readers(router: AsyncReplicaRouter[Any], name: str) -> int:
     try:
         rows = await router.engine.fetch_from(name, READERS_SQL)
     except Exception as error:

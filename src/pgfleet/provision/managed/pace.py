@@ -1,4 +1,4 @@
-"""Waiting for a platform that works on something."""
+"""Waiting for something that takes its time: asked again and again, and not forever."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How often it is asked, and for how long."""
+    """How often it is asked, and for how long. Without figures: as a cloud is asked for a new instance."""
 
     poll_s: float = 15.0
     longest_s: float = 4 * 3600.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 
 from pgfleet.provision.declaration import Declaration
 from pgfleet.provision.provider import Provider
@@ -17,5 +18,5 @@ def open_provider(declaration: Declaration, environ: Mapping[str, str]) -> Provi
 
     site = site_of(declaration)
     if any(place.login.host for place in (site.primary, *site.replicas)):
-        import pgfleet.provision.selfhosted.ssh  # noqa: F401
+        import_module("pgfleet.provision.selfhosted.ssh")
     return SelfHosted(site)

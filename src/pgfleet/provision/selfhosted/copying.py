@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from dataclasses import dataclass, replace
-from time import monotonic
 
 from pgfleet.errors import ProvisionError
+from pgfleet.provision.pace import Pace
 from pgfleet.provision.provider import Tell
-from pgfleet.provision.selfhosted.catalog import Catalog
-from pgfleet.provision.selfhosted.facts import Data, Primary, Replica
+from pgfleet.provision.selfhosted.facts import Data, Replica
 from pgfleet.provision.selfhosted.host import Host
+from pgfleet.provision.selfhosted.job import Job
 from pgfleet.provision.selfhosted.marks import INSIDE, Mark, mark_path, new_mark, passfile_path
 from pgfleet.provision.selfhosted.places import Place, Site, identifier
 from pgfleet.provision.selfhosted.primary_steps import free_slot
@@ -40,26 +39,14 @@ def backup_argv(site: Site, seen: Replica) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Copying:
+class Copying(Job):
     """One copy that is made."""
-
-    site: Site
-    primary: Primary
-    catalog: Catalog
-    host: Host
-    seen: Replica
-    tell: Tell
-
-    @property
-    def place(self) -> Place:
-        """Where it stands."""
-        return self.seen.place
 
     async def make(self) -> Mark:
         """Mark, clear what an earlier attempt left, copy, and mark the copy as whole."""
         await self._end_earlier()
         mark = new_mark(self.site.fleet, self.place)
-        await note(self.host, self.site.fleet, self.place, mark)
+        await self.note(mark)
         await self._clear()
         await self._wait_login()
         await free_slot(self.catalog, identifier(self.site.fleet, self.place.name))
@@ -67,7 +54,7 @@ class Copying:
         await self._back_up()
         await self.host.write(f"{self.place.data_directory}/{INSIDE}", mark.number + "\n")
         whole = replace(mark, is_whole=True)
-        await note(self.host, self.site.fleet, self.place, whole)
+        await self.note(whole)
         return whole
 
     async def _end_earlier(self) -> None:
@@ -100,8 +87,7 @@ class Copying:
         words = upstream(self.site, self.place, passfile_path(self.place, self.site.fleet))
         info = conninfo({**words, "replication": "true", "connect_timeout": "5"})
         argv = (f"{self.place.bin_directory}/psql", "-X", "-A", "-t", "-w", "-d", info)
-        deadline_s = monotonic() + LOGIN_TIMEOUT_S
-        while True:
+        async for _ in Pace(PAUSE_S, LOGIN_TIMEOUT_S).looks():
             result = await self.host.try_owner(*argv, stdin="IDENTIFY_SYSTEM;")
             if result.code == 0 and self.primary.system_id in result.out:
                 return
@@ -110,9 +96,8 @@ class Copying:
                     f"{self.place}: another cluster answers at {self.site.primary.address}",
                     "write the address of the primary",
                 )
-            if monotonic() > deadline_s or "pg_hba.conf" not in result.err:
+            if "pg_hba.conf" not in result.err:
                 break
-            await asyncio.sleep(PAUSE_S)
         self.host.checked(
             "the login to the primary", result, "see to pg_hba.conf, TLS and the firewall of the primary"
         )
@@ -163,11 +148,6 @@ def _without_progress(text: str) -> str:
 async def end_backups(host: Host, fleet: str, place: Place) -> None:
     """End each backup of this replica that still runs, and return when none does."""
     await host.script(_END_BACKUPS, place.data_directory, identifier(fleet, place.name))
-
-
-async def note(host: Host, fleet: str, place: Place, mark: Mark) -> None:
-    """Write a mark."""
-    await host.write(mark_path(place, fleet), mark.text())
 
 
 _END_BACKUPS = """

@@ -26,6 +26,11 @@ def rules(fleet: str, replicas: Sequence[Place]) -> tuple[str, ...]:
     )
 
 
+def block_lines(fleet: str, wanted: Sequence[str]) -> tuple[str, ...]:
+    """The rules with the lines around them, by which the block is found again."""
+    return (_begin(fleet), *wanted, _end(fleet))
+
+
 def _begin(fleet: str) -> str:
     return f"# pgfleet {fleet}: begin (pgfleet provision writes these lines)"
 
@@ -60,7 +65,7 @@ def with_block(text: str, fleet: str, wanted: Sequence[str]) -> str:
     rest = _without(text, fleet)
     if not wanted:
         return rest
-    return "\n".join((_begin(fleet), *wanted, _end(fleet))) + "\n" + rest
+    return "\n".join(block_lines(fleet, wanted)) + "\n" + rest
 
 
 def _without(text: str, fleet: str) -> str:

@@ -10,6 +10,7 @@ import json
 import secrets
 from dataclasses import asdict, dataclass
 
+from pgfleet.provision.selfhosted.host import Host
 from pgfleet.provision.selfhosted.places import Place, identifier
 
 INSIDE = "pgfleet.mark"
@@ -54,6 +55,11 @@ def read_mark(text: str) -> Mark | None:
 def mark_path(place: Place, fleet: str) -> str:
     """Where it is."""
     return f"{place.state_directory}/{fleet}/{place.name}.json"
+
+
+async def note(host: Host, fleet: str, place: Place, mark: Mark) -> None:
+    """Write a mark."""
+    await host.write(mark_path(place, fleet), mark.text())
 
 
 def passfile_path(place: Place, fleet: str) -> str:

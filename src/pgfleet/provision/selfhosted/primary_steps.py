@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 
 from pgfleet.errors import ProvisionError
 from pgfleet.local.scram import scram_verifier
+from pgfleet.provision.pace import Pace
 from pgfleet.provision.provider import Tell
 from pgfleet.provision.selfhosted.catalog import Catalog
 from pgfleet.provision.selfhosted.facts import Primary
@@ -16,6 +16,7 @@ from pgfleet.provision.selfhosted.places import Place, identifier, written
 from pgfleet.provision.selfhosted.settings import quoted, shown_size
 from pgfleet.provision.selfhosted.wishes import AT_START, LIMITED, REACHABLE
 
+HELD_TIMEOUT_S = 5.0
 SLOT_FREE_TIMEOUT_S = 20.0
 PAUSE_S = 0.1
 
@@ -65,12 +66,11 @@ async def change_settings(catalog: Catalog, primary: Primary, values: Mapping[st
 
 async def _wait_held(catalog: Catalog, values: Mapping[str, str]) -> None:
     """A reload takes effect in its own time; a value that something overrides never does."""
-    for _ in range(50):
+    async for _ in Pace(PAUSE_S, HELD_TIMEOUT_S).looks():
         shown = await catalog.ask(_SHOW, names=",".join(values))
         wrong = [name for name, value in values.items() if not _is_same(shown[name], value)]
         if not wrong:
             return
-        await asyncio.sleep(0.1)
     raise ProvisionError(
         f"{catalog.site.primary}: {', '.join(wrong)} was changed by ALTER SYSTEM, and something overrides it",
         "look for it in pg_settings.source and pg_file_settings",
@@ -105,11 +105,10 @@ async def drop_slot(catalog: Catalog, name: str) -> None:
 
 async def free_slot(catalog: Catalog, name: str) -> None:
     """End the walsender of our own role that uses it: what a lost connection left behind holds it for a minute."""
-    for _ in range(int(SLOT_FREE_TIMEOUT_S / PAUSE_S)):
+    async for _ in Pace(PAUSE_S, SLOT_FREE_TIMEOUT_S).looks():
         used = await catalog.run(_FREE_SLOT, name=name)
         if not used:
             return
-        await asyncio.sleep(PAUSE_S)
     raise ProvisionError(
         f"{catalog.site.primary}: slot {name} is in use by another ({used})",
         "see pg_replication_slots.active_pid and pg_stat_activity, and end what uses it",

@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 from time import monotonic
 
 from pgfleet.errors import ProvisionError
-from pgfleet.provision.provider import Tell
-from pgfleet.provision.selfhosted.catalog import Catalog
-from pgfleet.provision.selfhosted.copying import Copying, end_backups, note
+from pgfleet.provision.pace import Pace
+from pgfleet.provision.selfhosted.copying import Copying, end_backups
 from pgfleet.provision.selfhosted.facts import Data, Primary, Replica
 from pgfleet.provision.selfhosted.host import Host
+from pgfleet.provision.selfhosted.job import Job
 from pgfleet.provision.selfhosted.look_replica import cluster_directory
 from pgfleet.provision.selfhosted.managers import Manager
 from pgfleet.provision.selfhosted.marks import Mark, mark_path, passfile_path
-from pgfleet.provision.selfhosted.places import Place, Site, identifier
+from pgfleet.provision.selfhosted.places import Site, identifier
 from pgfleet.provision.selfhosted.primary_steps import walsender
 from pgfleet.provision.selfhosted.settings import LIMITS, conninfo, values_of, with_values
 from pgfleet.provision.selfhosted.wishes import listening, upstream
@@ -43,20 +43,8 @@ def own_values(site: Site, primary: Primary, seen: Replica) -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Making:
+class Making(Job):
     """One replica that is made, finished or changed."""
-
-    site: Site
-    primary: Primary
-    catalog: Catalog
-    host: Host
-    seen: Replica
-    tell: Tell
-
-    @property
-    def place(self) -> Place:
-        """Where it stands."""
-        return self.seen.place
 
     @property
     def manager(self) -> Manager:
@@ -72,10 +60,7 @@ class Making:
             mark = await copying.make()
         changed = await self._configure(mark)
         await self._begin(changed, mark)
-        await self._note(replace(mark, is_settled=True))
-
-    async def _note(self, mark: Mark) -> None:
-        await note(self.host, self.site.fleet, self.place, mark)
+        await self.note(replace(mark, is_settled=True))
 
     async def _begin(self, changed: frozenset[str], mark: Mark) -> None:
         """Start it; one that runs has readers, and is left alone as far as may be."""
@@ -98,7 +83,7 @@ class Making:
         before = await self.host.read(path)
         values, now = own_values(self.site, self.primary, self.seen), values_of(before)
         if changed := frozenset(name for name, value in values.items() if now.get(name) != value):
-            await self._note(replace(mark, is_settled=False))
+            await self.note(replace(mark, is_settled=False))
             await self.host.write(path, with_values(before, values))
         await self.host.script(_COMPLETE, self.place.data_directory, self._sample(), stdin=self.primary.hba)
         await self._make_cluster()
@@ -133,11 +118,9 @@ class Making:
 
     async def _streams_soon(self) -> bool:
         """After a break a standby asks again every five seconds."""
-        deadline_s = monotonic() + PATIENCE_S
-        while monotonic() < deadline_s:
+        async for _ in Pace(PAUSE_S, PATIENCE_S).looks():
             if await walsender(self.catalog, self.place.name):
                 return True
-            await asyncio.sleep(PAUSE_S)
         return False
 
     async def _wait_streaming(self, before: str = "") -> None:

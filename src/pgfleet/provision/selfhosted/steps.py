@@ -11,7 +11,7 @@ from pgfleet.provision.provider import Step
 from pgfleet.provision.selfhosted.catalog import shown_psql
 from pgfleet.provision.selfhosted.copying import backup_argv
 from pgfleet.provision.selfhosted.facts import Primary, Replica
-from pgfleet.provision.selfhosted.hba import rules
+from pgfleet.provision.selfhosted.hba import block_lines, rules
 from pgfleet.provision.selfhosted.marks import passfile_path
 from pgfleet.provision.selfhosted.places import Place, identifier
 from pgfleet.provision.selfhosted.primary_steps import alter_system, new_values
@@ -28,21 +28,12 @@ from pgfleet.provision.selfhosted.wishes import (
     ROLE,
     SETTINGS,
     SLOT,
-    floors,
 )
 
 COPY_BYTES_PER_S = 50 << 20
 """What a copy over a network makes, roughly."""
 START_S = 3.0
 RESTART = "restart"
-
-_VERBS = {
-    Action.CREATE: "create",
-    Action.CHANGE: "change",
-    Action.FINISH: "finish",
-    Action.KEEP: "keep",
-    Action.REMOVE: "remove",
-}
 
 
 def step(view: View, change: Change) -> Step:
@@ -97,7 +88,7 @@ def _role(view: View, change: Change) -> Step:
     ]
     return Step(
         change,
-        f"{_VERBS[change.action]} role {name}, its password in a passfile on {place.login}",
+        f"{change.action} role {name}, its password in a passfile on {place.login}",
         (*_on(view.site.primary, [prompt]), *_on(place, there)),
         0.5,
         frozenset({OF_PRIMARY.key}),
@@ -115,15 +106,12 @@ def _access(view: View, change: Change) -> Step:
     clear = f"{edit} '/^# pgfleet {site.fleet}: begin/,/^# pgfleet {site.fleet}: end/d' {shlex.quote(file)}"
     commands = [] if change.action is Action.CREATE else [clear]
     if change.action is not Action.REMOVE:
-        lines = "\\n".join(
-            (f"# pgfleet {site.fleet}: begin (pgfleet provision writes these lines)",
-             *rules(site.fleet, site.replicas), f"# pgfleet {site.fleet}: end")
-        )  # fmt: skip
+        lines = "\\n".join(block_lines(site.fleet, rules(site.fleet, site.replicas)))
         commands.append(f"{edit} '1i {lines}' {shlex.quote(file)}")
     commands.append(f"{shown_psql(site)} -c 'select pg_reload_conf()'")
     who = ", ".join(place.client for place in site.replicas) or "nobody"
     title = f"remove the fleet's lines from {ACCESS_NAME}" if change.action is Action.REMOVE else (
-        f"{_VERBS[change.action]} the lines of {ACCESS_NAME} that let in {who}"
+        f"{change.action} the lines of {ACCESS_NAME} that let in {who}"
     )  # fmt: skip
     return Step(change, title, _on(site.primary, commands), 0.2, frozenset({OF_PRIMARY.key}))
 
@@ -137,7 +125,7 @@ def _slot(view: View, change: Change) -> Step:
         commands, title, needs = [drop], f"remove slot {name}", _replicas(view, name)
     else:
         commands = [make] if change.action is Action.CREATE else [drop, make]
-        title = f"{_VERBS[change.action]} slot {name}"
+        title = f"{change.action} slot {name}"
         if change.action is Action.FINISH:
             title += ", which has lost its WAL: its replica is copied anew"
         needs = {(ROLE, name), OF_PRIMARY.key}
@@ -154,7 +142,7 @@ def _replica(view: View, change: Change) -> Step:
     what = f", {shown_bytes(view.primary.size_bytes)} to copy" if copies else ""
     return Step(
         change,
-        f"{_VERBS[change.action]} {name} on {place.login}, port {place.port}{what}",
+        f"{change.action} {name} on {place.login}, port {place.port}{what}",
         _on(place, [*_by_hand(view, name, copies)]),
         START_S + (view.primary.size_bytes / COPY_BYTES_PER_S if copies else 0),
         frozenset({(ROLE, slot), (SLOT, slot), (ACCESS, ACCESS_NAME), OF_PRIMARY.key}),
@@ -181,9 +169,7 @@ def _by_hand(view: View, name: str, copies: bool) -> Iterator[str]:
 
 def _to_be(view: View) -> Primary:
     """The primary once its settings are changed: the replica is held to these."""
-    seen, address = view.settings(), view.site.primary.address
-    lacking = {name: floor for name, floor in floors(view.site).items() if seen[name] != floor}
-    changed = new_values(view.primary, address, lacking)
+    changed = new_values(view.primary, view.site.primary.address, view.lacking())
     return replace(view.primary, settings={**view.primary.settings, **changed})
 
 

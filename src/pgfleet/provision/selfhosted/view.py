@@ -56,6 +56,11 @@ class View:
             name: floor for name, floor in floors(self.site).items() if self._is_enough(name, floor)
         }
 
+    def lacking(self) -> dict[str, str]:
+        """The primary's settings that are not yet enough, and what is wanted of each."""
+        seen = self.settings()
+        return {name: floor for name, floor in floors(self.site).items() if seen[name] != floor}
+
     def _is_enough(self, name: str, floor: str) -> bool:
         value = self.primary.settings.get(name, "")
         if name == "wal_level":
