@@ -18,7 +18,7 @@ from pgfleet.provision.selfhosted.hba import rules
 from pgfleet.provision.selfhosted.host import Hosts
 from pgfleet.provision.selfhosted.look_primary import look_primary
 from pgfleet.provision.selfhosted.look_replica import look_replica
-from pgfleet.provision.selfhosted.marks import mark_path, passfile_path, passfile_text
+from pgfleet.provision.selfhosted.marks import note, passfile_path, passfile_text
 from pgfleet.provision.selfhosted.places import Place, Site, identifier
 from pgfleet.provision.selfhosted.problems import problems
 from pgfleet.provision.selfhosted.replica_steps import Making, remove
@@ -42,14 +42,23 @@ class SelfHosted:
 
     async def look(self) -> Sight:
         """See Provider."""
-        catalog = await self._catalog()
-        primary = await look_primary(catalog)
-        view = View(self._site, primary, {})
-        places = [*self._site.replicas, *_forgotten(view)]
-        seen = await asyncio.gather(*(self._look_at(view, place) for place in places), return_exceptions=True)
-        self._seen = replace(view, replicas={one.place.name: one for one in seen if isinstance(one, Replica)})
-        unasked = [_told(one) for one in seen[: len(self._site.replicas)] if not isinstance(one, Replica)]
+        self._seen, unasked = await self._look()
         return Sight(tuple(self._seen.existing()), (*unasked, *problems(self._seen)))
+
+    async def _look(self) -> tuple[View, list[str]]:
+        """What is there, and why hosts that the file names cannot be asked."""
+        view = View(self._site, await look_primary(await self._catalog()), {})
+        places = [*self._site.replicas, *_forgotten(view)]
+        looks = await asyncio.gather(
+            *(self._look_at(view, place) for place in places), return_exceptions=True
+        )
+        seen = {one.place.name: one for one in looks if isinstance(one, Replica)}
+        whys = {
+            place.name: _told(one)
+            for place, one in zip(places, looks, strict=True)
+            if not isinstance(one, Replica)
+        }
+        return replace(view, replicas=seen), [why for name, why in whys.items() if view.place(name)]
 
     async def _look_at(self, view: View, place: Place) -> Replica:
         """Where it is now: a host that the file changed is a difference, and is told as one."""
@@ -116,7 +125,7 @@ class SelfHosted:
         seen = self._replica(place.name)
         if seen.mark:
             mark = replace(seen.mark, is_whole=False, is_settled=False)
-            await (await self._hosts.of(place)).write(mark_path(seen.place, self._site.fleet), mark.text())
+            await note(await self._hosts.of(place), self._site.fleet, seen.place, mark)
 
     async def _do_replica(self, change: Change, tell: Tell) -> None:
         name = change.resource.name
@@ -145,9 +154,8 @@ class SelfHosted:
         await remove(host, self._site.fleet, seen)
 
     async def endpoints(self) -> Sequence[Endpoint]:
-        """See Provider."""
-        await self.look()
-        view = self._view
+        """See Provider. What a step goes by stays as it was planned: others may be under way."""
+        view, _ = await self._look()
         places = [place for place in self._site.replicas if view.is_ready(place.name)]
         return [Endpoint(place.name, place.address, place.port) for place in (self._site.primary, *places)]
 
