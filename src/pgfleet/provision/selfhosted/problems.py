@@ -49,13 +49,15 @@ def _of_primary(view: View) -> Iterator[str]:
         )
     if any(place.is_encrypted for place in site.replicas) and primary.settings["ssl"] != "on":
         yield f"{site.primary}: a replica's sslmode asks for TLS, and ssl is off; set up ssl there, or lower sslmode"
-    for name in sorted(_short(view) & primary.commanded):
+    lacking = view.lacking().keys()
+    for name in sorted(lacking & primary.commanded):
         yield f"{site.primary}: {name} is set on its command line, which nothing overrides; take it away there"
-    if AT_START & _short(view) and primary.manager.kind == "systemd" and not primary.machine.has_root:
+    if AT_START & lacking and primary.manager.kind == "systemd" and not primary.machine.has_root:
         yield f"{site.primary}: must be restarted by systemd, and nobody may become root there; allow that by sudo"
     names = {identifier(site.fleet, place.name) for place in site.replicas}
     others = sum(slot.name not in names for slot in primary.slots)
-    if others + len(names) > int(floors(site)["max_replication_slots"]):
+    slots = max(int(values["max_replication_slots"]) for values in (floors(site), primary.settings))
+    if others + len(names) > slots:
         yield (
             f"{site.primary}: has {others} slots of others, so max_replication_slots must be"
             f" {others + len(names)} or more; write that under [primary]"
@@ -114,13 +116,7 @@ def _no_postgres(view: View, seen: Replica) -> str:
 
 def _should_reach(view: View) -> bool:
     """Once the primary listens."""
-    return "listen_addresses" not in _short(view)
-
-
-def _short(view: View) -> set[str]:
-    """The settings of the primary that are not yet enough."""
-    seen = view.settings()
-    return {name for name, floor in floors(view.site).items() if seen.get(name) != floor}
+    return "listen_addresses" not in view.lacking()
 
 
 def _of_room(view: View, seen: Replica) -> Iterator[str]:

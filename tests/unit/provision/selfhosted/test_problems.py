@@ -113,6 +113,12 @@ def test_what_stands_against_it_and_the_next_step(seen: View, told: str) -> None
     assert ";" in problem, "the next step"
 
 
+def test_slots_of_others_have_room_where_the_primary_has_it_already() -> None:
+    others = {"slots": tuple(Slot(f"s{n}", True) for n in range(20))}
+    assert problems(view(settings(max_replication_slots="21") | others)) == []
+    assert problems(view(settings(max_replication_slots="20") | others))
+
+
 def test_a_primary_that_does_not_listen_yet_is_not_reached_yet() -> None:
     seen = view(settings(listen_addresses="localhost"), {"reaches_primary": False})
     assert problems(seen) == []
