@@ -363,6 +363,7 @@ async def test_what_is_wrong_is_named_at_plan_time_and_nothing_is_changed(
     wrong: dict[str, tuple[dict[str, Any], str]] = {
         "host-key": ({"host_key": stranger.with_suffix(".pub").read_text().strip()}, "its host key is not the one"),
         "no-key": ({"host_key": hosts["two"].host_key, "ssh_key": str(stranger)}, "SSH takes none of our keys"),
+        "key-file": ({"host_key": hosts["two"].host_key, "ssh_key": "/nowhere/key"}, "/nowhere/key cannot be read"),
         "port": ({"ssh_port": 23}, "port 23 cannot be reached by SSH"),
         "sudo": ({"ssh_user": USER, "os_user": "backup"}, "lets postgres not become backup"),
         "user": ({"os_user": "nemo"}, "has no user nemo"),
@@ -393,7 +394,7 @@ async def test_what_is_wrong_is_named_at_plan_time_and_nothing_is_changed(
         ({"database_user": "nobody"}, "Peer authentication failed", "database_user"),
         ({"port": 5999}, "No such file", "port"),
         ({"ssh_port": 23}, "cannot be reached by SSH", "firewall"),
-        ({"bin_directory": "/nowhere"}, "psql failed", ""),
+        ({"bin_directory": "/nowhere"}, "psql failed", "bin_directory"),
     ],
 )
 async def test_a_primary_that_cannot_be_asked(

@@ -17,6 +17,7 @@ from pgfleet.provision.apply import apply
 from pgfleet.provision.declaration import Declaration, WantedReplica
 from pgfleet.provision.plan import plan_apply, plan_destroy
 from pgfleet.provision.selfhosted import open_provider
+from pgfleet.provision.selfhosted.shell import HereShell
 from tests.daemons import scratch
 
 
@@ -92,3 +93,10 @@ async def test_a_replica_on_the_primarys_own_host(here: Here) -> None:
         assert not (here.directory / "state").exists()
     finally:
         await provider.close()
+
+
+@pytest.mark.parametrize("program", ["/nowhere/psql", "/etc/passwd/psql", "/etc/passwd"])
+async def test_what_is_no_program_fails_as_a_command_does(program: str) -> None:
+    ended = await HereShell().run((program,), "", None)
+    assert ended.code == 127
+    assert program in ended.last_words

@@ -10,6 +10,7 @@ from typing import Any
 from pgfleet.errors import ProvisionError
 from pgfleet.provision.selfhosted.host import Host
 from pgfleet.provision.selfhosted.places import Site
+from pgfleet.provision.selfhosted.shell import Result
 
 FIND_PSQL = """
 for found in "$(command -v psql)" /usr/lib/postgresql/*/bin/psql /usr/pgsql-*/bin/psql /usr/local/pgsql/bin/psql; do
@@ -46,7 +47,12 @@ select json_build_object(
         where spcname not in ('pg_default', 'pg_global')))
 """
 
+NO_PSQL = "name PostgreSQL's bin directory there: bin_directory"
+_NOT_STARTED = (126, 127)
+"""What `env` exits with when there is no such program; runuser and sudo have only words."""
 _HINTS = (
+    ("failed to execute", NO_PSQL),
+    ("command not found", NO_PSQL),
     ("Peer authentication failed", "name the superuser, and who on the system may be it: database_user, os_user"),
     ("password authentication failed", "write the right password into the file that passfile names"),
     ("no password supplied", "write passfile: a file on the primary's host with the superuser's password"),
@@ -72,9 +78,7 @@ class Catalog:
         named = site.primary.bin_directory
         psql = f"{named}/psql" if named else (await host.script(FIND_PSQL)).strip()
         if not psql:
-            raise ProvisionError(
-                f"{site.primary}: there is no psql", "name PostgreSQL's bin directory there: bin_directory"
-            )
+            raise ProvisionError(f"{site.primary}: there is no psql", NO_PSQL)
         return cls(host, psql, site)
 
     async def run(self, sql: str, **variables: str) -> str:
@@ -84,8 +88,7 @@ class Catalog:
         """
         script = "".join(_set(name, value) for name, value in variables.items()) + sql
         result = await self.host.try_owner(*self.argv(), stdin=script)
-        hint = next((hint for words, hint in _HINTS if words in result.err), "see the server's log")
-        return self.host.checked("psql", result, hint).strip()
+        return self.host.checked("psql", result, _hint(result)).strip()
 
     async def ask(self, sql: str, **variables: str) -> Any:
         """The JSON that a query gives."""
@@ -101,6 +104,12 @@ class Catalog:
             *passfile, self.psql, "-X", "-q", "-A", "-t", "-w", "-v", "ON_ERROR_STOP=1", *where,
             "-p", str(site.primary.port), "-U", user, "-d", "postgres",
         )  # fmt: skip
+
+
+def _hint(result: Result) -> str:
+    if result.code in _NOT_STARTED:
+        return NO_PSQL
+    return next((hint for words, hint in _HINTS if words in result.err), "see the server's log")
 
 
 def _set(name: str, value: str) -> str:

@@ -66,7 +66,7 @@ class HereShell:
                 env=_environment(),
                 start_new_session=True,
             )
-        except FileNotFoundError as error:
+        except OSError as error:  # not there, or no program
             return Result(127, "", str(error))
         try:
             out, err, _ = await asyncio.gather(

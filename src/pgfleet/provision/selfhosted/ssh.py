@@ -84,8 +84,7 @@ async def open_ssh(login: Login) -> SshShell:
     except asyncssh.HostKeyNotVerifiable as error:
         raise Unreachable(
             f"its host key is not the one that is known, so nothing was sent ({error})",
-            f"compare its fingerprint on its console; if it is right: ssh-keyscan -p {login.ssh_port} {login.host}"
-            " >> ~/.ssh/known_hosts, or write it as host_key",
+            f"compare its fingerprint on its console; if it is right: {_to_know(login)}",
         ) from error
     except asyncssh.PermissionDenied as error:
         raise Unreachable(
@@ -120,19 +119,40 @@ def _options(login: Login) -> dict[str, Any]:
     if login.ssh_user:
         options["username"] = login.ssh_user
     if login.ssh_key:
-        options |= {"client_keys": [login.ssh_key], "agent_path": None}
+        options |= {"client_keys": [_readable(login.ssh_key)], "agent_path": None}
     return options
+
+
+def _readable(key: str) -> str:
+    try:
+        Path(key).open("rb").close()
+    except OSError as error:
+        raise Unreachable(
+            f"ssh_key {key} cannot be read ({error.strerror})", "write the path of a private key here"
+        ) from None
+    return key
 
 
 def _known_hosts(login: Login) -> Any:
     """Never None, which would take every host for the right one."""
     if login.host_key:
         return asyncssh.import_known_hosts(f"* {' '.join(login.host_key.split()[:2])}\n")
-    path = Path(login.known_hosts or "~/.ssh/known_hosts").expanduser()
+    path = _known_hosts_path(login)
     if not path.is_file():
         raise Unreachable(
             f"there is no {path}, so its host key cannot be checked",
-            f"write its public key as host_key, or: ssh-keyscan -p {login.ssh_port} {login.host} >> {path}, once you"
-            " have compared its fingerprint",
+            f"learn its fingerprint on its console; then: {_to_know(login)}",
         )
     return str(path)
+
+
+def _known_hosts_path(login: Login) -> Path:
+    return Path(login.known_hosts or "~/.ssh/known_hosts").expanduser()
+
+
+def _to_know(login: Login) -> str:
+    """How its key becomes known where it is looked for."""
+    if login.host_key:
+        return "write it as host_key"
+    keyscan = f"ssh-keyscan -p {login.ssh_port} {login.host} >> {_known_hosts_path(login)}"
+    return f"{keyscan}, or write it as host_key"
