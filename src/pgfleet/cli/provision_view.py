@@ -58,11 +58,13 @@ def duration(seconds: float) -> str:
 def print_plan(plan: Plan) -> None:
     """A table of what is done and what stays, then the same by hand."""
     from rich.console import Console
+    from rich.markup import escape
 
     console = Console(highlight=False)
     shown = table(words("action"), prose("what"), prose("why"), figures("takes"))
     for step in plan.steps:
-        shown.add_row(_coloured(step.change), _what(step), why(step.change), duration(step.estimate_s))
+        told = escape(_what(step)), escape(why(step.change))
+        shown.add_row(_coloured(step.change), *told, duration(step.estimate_s))
     for change in plan.keeps:
         shown.add_row(
             _coloured(change), f"{change.resource.kind} {change.resource.name}", "is as wanted", NOTHING
@@ -80,11 +82,7 @@ def _coloured(change: Change) -> str:
 def _what(step: Step) -> str:
     """The title without the action, which stands before it."""
     consent = f" (needs --allow {step.consent})" if step.consent else ""
-    return step.title.removeprefix(f"{step.change.action} ").replace("[", r"\[") + consent
-
-
-def _named(change: Change) -> str:
-    return " ".join(dict.fromkeys(change.resource.key))
+    return step.title.removeprefix(f"{step.change.action} ") + consent
 
 
 def why(change: Change) -> str:
@@ -147,10 +145,11 @@ def print_applied(
 def print_findings(findings: Findings) -> None:
     """How each node answers, then what is not as it should be."""
     from rich.console import Console
+    from rich.markup import escape
 
     shown = table(words("node"), words("address"), prose("serves"), figures("lag s"))
     for answer in findings.answers:
-        serves = answer.reason.replace("[", r"\[") if answer.reason else "[green]yes[/]"
+        serves = escape(answer.reason) if answer.reason else "[green]yes[/]"
         shown.add_row(answer.name, answer.address, serves, number(answer.lag_s, 3))
     if findings.answers:
         Console(highlight=False).print(shown)
