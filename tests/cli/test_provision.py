@@ -346,7 +346,9 @@ def test_without_a_file_the_hint_is_how_to_name_one(tmp_path: Path) -> None:
 
 def test_without_a_fleet_there_is_no_environment(tmp_path: Path) -> None:
     declare(tmp_path, "replica-1")
-    assert "there is no fleet in" in provision(tmp_path, "env", code=2).stderr
+    told = provision(tmp_path, "env", code=2).stderr
+    assert "there is no fleet in" in told
+    assert "`pgfleet provision apply` makes it" in told
 
 
 @pytest.mark.parametrize(

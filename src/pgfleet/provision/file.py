@@ -150,7 +150,9 @@ class _Reading:
         self._check_texts(place, table, "zone", "class")
         weight, zone = table.get("weight", 1), table.get("zone")
         self._complain(f"{place} weight", WEIGHT.complaint(weight))
-        self._complain(f"{place} zone", ZONE.complaint(zone) if isinstance(zone, str) else None)
+        self._complain(
+            f"{place} zone", ZONE.complaint(zone) if isinstance(zone, str) and zone.strip() else None
+        )
         return WantedReplica(
             name=name,
             zone=str(zone or ""),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pgfleet.core.changes import Action, Change, Existing, Resource
 from pgfleet.core.node import Role
-from pgfleet.errors import ConfigurationError, LocalFleetError
+from pgfleet.errors import ConfigurationError, LocalFleetError, ProvisionError
 from pgfleet.local import LocalFleet, LocalStatus, ServerState
 from pgfleet.local.account import Account
 from pgfleet.local.binaries import find_binaries
@@ -96,8 +96,14 @@ class LocalProvider:
         """There is nothing to close."""
 
     def dsn(self) -> Dsn:
-        """How an application reaches the primary: as the role without privileges that owns the database."""
-        fleet = LocalFleet.attach(self._directory)
+        """How an application reaches the primary: as the role without privileges that owns the database.
+
+        Raises ProvisionError while there is no fleet.
+        """
+        try:
+            fleet = LocalFleet.attach(self._directory)
+        except LocalFleetError as error:
+            raise ProvisionError(error.message, "`pgfleet provision apply` makes it") from error
         return Dsn.parse(fleet.dsn(fleet.primary, plain=True))
 
     def _look(self) -> Sight:

@@ -103,6 +103,8 @@ class Registered:
         await self._provider.close()
 
     def _read(self) -> tuple[tuple[NodeSettings, ...], tuple[str, ...]]:
+        if not self._path.parent.is_dir():
+            return (), (f"{self._path}: its directory is not there; make it, or name another file",)
         if not self._path.exists() or not self._path.stat().st_size:
             return (), ()
         nodes, problems = read_fleet_file(str(self._path))

@@ -121,6 +121,7 @@ def test_a_whole_file_is_read_as_it_stands() -> None:
         ("weight = 2", "weight = true", "[[replica]] 1 weight: 'True' is not a whole number"),
         ('"us-east-1a"', '"us east"', "[[replica]] 1 zone: 'us east' is not a zone's name"),
         ('"us-east-1a"', "1", "[[replica]] 1 zone: is not a text; write zone = "),
+        ('"us-east-1a"', '""', "[[replica]] 1 zone: is not a text; write zone = "),
         ('"db.r5.xlarge"', "5", "[[replica]] 1 class: is not a text"),
         ('"production"', "1", "[[replica]] 1 tags: is no table of texts"),
         ('dsn_env = "DATABASE_URL"', 'dsn_env = ""', "[primary] dsn_env: is not a text"),

@@ -174,6 +174,12 @@ def test_a_broken_fleet_file_is_a_problem_and_is_left_alone(tmp_path: Path) -> N
     assert path.read_text() == "broken = ["
 
 
+def test_a_fleet_file_that_has_no_place_is_told_before_anything_is_made(tmp_path: Path) -> None:
+    path = tmp_path / "nowhere" / "replicas.toml"
+    (problem,) = planned(registered(World(), path, A)).problems
+    assert problem == f"{path}: its directory is not there; make it, or name another file"
+
+
 def test_the_commands_are_pgfleet_s_own(tmp_path: Path) -> None:
     steps = planned(registered(World(), tmp_path / "replicas.toml", A)).steps
     (command,) = steps[-1].commands
