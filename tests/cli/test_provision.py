@@ -379,7 +379,7 @@ def test_a_step_that_fails_is_named_with_its_cause_and_what_to_do(place: Path) -
     failed = provision(place, "apply", code=2).stderr
     assert f"error: create the primary in {place}/postgresql: primary did not start" in failed
     assert 'invalid value for parameter "work_mem"' in failed
-    assert "`pgfleet provision apply` then goes on from here." in failed
+    assert "The same command then goes on from here." in failed
     assert "create replica-1" not in failed, "it needs the primary"
     (place / "fleet.toml").write_text(whole)
     provision(place, "apply")

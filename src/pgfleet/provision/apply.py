@@ -13,7 +13,7 @@ from pgfleet.provision.plan import Plan, needed
 from pgfleet.provision.provider import Provider, Step
 from pgfleet.provision.redact import redacted
 
-AGAIN = "`pgfleet provision apply` then goes on from here."
+AGAIN = "The same command then goes on from here."
 
 _log = logging.getLogger("pgfleet.provision")
 

@@ -83,7 +83,7 @@ def test_after_a_failure_nothing_begins_and_what_runs_ends() -> None:
     with pytest.raises(ProvisionError) as caught:
         run(provider)
     assert caught.value.message == "create slot a: it broke, password=***"
-    assert caught.value.hint == "mend a. `pgfleet provision apply` then goes on from here."
+    assert caught.value.hint == "mend a. The same command then goes on from here."
     assert "ended slot/b" in provider.log
     assert not [line for line in provider.log if "replica" in line]
 
