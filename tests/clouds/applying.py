@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pgfleet.errors import ProvisionError
 from pgfleet.provision.apply import apply
-from pgfleet.provision.managed.pace import Pace
+from pgfleet.provision.pace import Pace
 from pgfleet.provision.plan import plan_apply
 from pgfleet.provision.provider import Provider
 

@@ -12,7 +12,7 @@ from pgfleet.provision.apply import apply
 from pgfleet.provision.cloudsql import open_provider
 from pgfleet.provision.cloudsql.provider import CloudSqlProvider
 from pgfleet.provision.file import parse_declaration
-from pgfleet.provision.managed.pace import Pace
+from pgfleet.provision.pace import Pace
 from pgfleet.provision.plan import plan_apply
 from tests.clouds.applying import AT_ONCE
 from tests.clouds.sqladmin import PROJECT, TOKEN, Project

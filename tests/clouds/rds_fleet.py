@@ -7,7 +7,7 @@ from typing import Any
 
 from pgfleet.provision.apply import apply
 from pgfleet.provision.file import parse_declaration
-from pgfleet.provision.managed.pace import Pace
+from pgfleet.provision.pace import Pace
 from pgfleet.provision.plan import plan_apply
 from pgfleet.provision.rds import open_provider
 from pgfleet.provision.rds.provider import RdsProvider

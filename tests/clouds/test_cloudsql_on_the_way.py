@@ -10,7 +10,7 @@ import pytest
 from pgfleet.core.changes import Action
 from pgfleet.errors import ProvisionError
 from pgfleet.provision.apply import apply
-from pgfleet.provision.managed.pace import Pace
+from pgfleet.provision.pace import Pace
 from pgfleet.provision.plan import plan_apply, plan_destroy
 from tests.clouds.applying import Killed, Killer, unheard
 from tests.clouds.cloudsql_fleet import ONE, have, problems, provider, refusal

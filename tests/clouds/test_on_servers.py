@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from pgfleet.cli.app import app
 from pgfleet.local import LocalFleet
-from pgfleet.provision.managed.pace import Pace
+from pgfleet.provision.pace import Pace
 from tests.clouds import rds_shim
 from tests.clouds.sqladmin import PROJECT, Project
 from tests.clouds.sqladmin_server import credentials, serving

@@ -13,7 +13,7 @@ import pytest
 from pgfleet.core.changes import Action
 from pgfleet.errors import ProvisionError
 from pgfleet.provision.apply import apply
-from pgfleet.provision.managed.pace import Pace
+from pgfleet.provision.pace import Pace
 from pgfleet.provision.plan import plan_apply, plan_destroy
 from tests.clouds import rds_shim
 from tests.clouds.applying import Killed, Killer, unheard

@@ -14,8 +14,8 @@ from pgfleet.provision.cloudsql import checks, commands, settings
 from pgfleet.provision.cloudsql.sight import trouble
 from pgfleet.provision.cloudsql.work import Work
 from pgfleet.provision.declaration import Declaration, WantedReplica
-from pgfleet.provision.managed.pace import Pace
 from pgfleet.provision.managed.provider import ManagedProvider, Seen, change_title
+from pgfleet.provision.pace import Pace
 from pgfleet.provision.provider import Sight, Step, Tell
 
 CREATE_S = 600.0

@@ -14,8 +14,8 @@ from pgfleet.errors import ProvisionError
 from pgfleet.provision.declaration import Declaration, WantedReplica
 from pgfleet.provision.managed.asking import asked
 from pgfleet.provision.managed.instance import MARK, InstanceT
-from pgfleet.provision.managed.pace import Pace
 from pgfleet.provision.managed.work import InstanceWork, Target
+from pgfleet.provision.pace import Pace
 from pgfleet.provision.provider import Endpoint, Sight, Tell
 
 KIND = "replica"

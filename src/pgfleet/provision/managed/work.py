@@ -15,7 +15,7 @@ from pgfleet.clouds.failure import LOOK, ApiFailure
 from pgfleet.errors import ProvisionError
 from pgfleet.provision.managed.asking import asked, failed
 from pgfleet.provision.managed.instance import MARK, InstanceT
-from pgfleet.provision.managed.pace import Pace
+from pgfleet.provision.pace import Pace
 from pgfleet.provision.provider import Tell
 
 AGAIN = "Give the same command again: it goes on where this one stopped."

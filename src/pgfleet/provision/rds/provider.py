@@ -11,8 +11,8 @@ from pgfleet.clouds.rds import Instance, region_of_arn
 from pgfleet.core.changes import Action, Change, Resource
 from pgfleet.provision.declaration import Declaration, WantedReplica
 from pgfleet.provision.managed.instance import MARK
-from pgfleet.provision.managed.pace import Pace
 from pgfleet.provision.managed.provider import ManagedProvider, Seen, change_title
+from pgfleet.provision.pace import Pace
 from pgfleet.provision.provider import Sight, Step, Tell
 from pgfleet.provision.rds import calls, checks
 from pgfleet.provision.rds.settings import FIXED, compared
