@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from pgfleet import ReplicaRouter
-from pgfleet.cli.explain import size, verdict
+from pgfleet.cli.explain import verdict
 from pgfleet.local import LocalFleet
 from tests.cli.command import pgfleet, row
 
@@ -101,14 +101,6 @@ def test_a_token_that_cannot_be_read_is_told(fleet: LocalFleet, secret: str | No
     )
     assert "hint: " in done.stderr
     assert "garbage" not in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("count", "told"),
-    [(1, "1 B"), (1023, "1,023 B"), (1024, "1.0 kB"), (5_000_000, "4.8 MB"), (1 << 42, "4,096.0 GB")],
-)
-def test_a_size(count: int, told: str) -> None:
-    assert size(count) == told
 
 
 def test_the_sentence() -> None:

@@ -12,7 +12,7 @@ from pgfleet.core.diagnosis.catalogue import CATALOGUE
 from pgfleet.core.diagnosis.finding import SEVERITIES, Finding, Severity, Step
 from pgfleet.core.diagnosis.snapshot import NodeSeen, Snapshot
 from pgfleet.core.diagnosis.steps import APPLICATION
-from pgfleet.core.diagnosis.words import counted
+from pgfleet.core.words import counted
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pgfleet.core.intent import CONSISTENCIES
+from pgfleet.core.words import size
 
 if TYPE_CHECKING:
     from pgfleet.aio import AsyncReplicaRouter
@@ -130,17 +131,6 @@ def what_it_lacks(node: Mapping[str, Any]) -> str:
     if node["satisfied"]:
         return "nothing"
     return size(node["behindBytes"]) if node["behindBytes"] else "-"
-
-
-def size(count: int) -> str:
-    """A number of bytes, in the unit that leaves at most four digits of it."""
-    value, units = float(count), iter(("B", "kB", "MB", "GB"))
-    unit = next(units)
-    for larger in units:
-        if value < 1024:
-            break
-        value, unit = value / 1024, larger
-    return f"{value:,.0f} {unit}" if unit == "B" else f"{value:,.1f} {unit}"
 
 
 def _print_table(report: dict[str, Any], primary: str | None, org_id: str | None) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from pgfleet.cli.output import NOTHING, figures, number, prose, table, words
 from pgfleet.core.changes import Change
+from pgfleet.core.words import span
 from pgfleet.provision.declaration import Declaration
 from pgfleet.provision.plan import Plan
 from pgfleet.provision.provider import Step
@@ -17,7 +18,6 @@ from pgfleet.provision.redact import redacted
 if TYPE_CHECKING:
     from pgfleet.cli.provision_check import Findings
 
-MINUTE_S = 60.0
 _COLOURS = {"create": "green", "change": "yellow", "finish": "cyan", "remove": "red", "keep": "dim"}
 
 
@@ -38,7 +38,7 @@ class Lines:
     def ended(self, step: Step, took_s: float) -> None:
         """See Progress."""
         self.done.append((step, took_s))
-        self._say(f"{step.title}: done in {duration(took_s)}", "green")
+        self._say(f"{step.title}: done in {span(took_s)}", "green")
 
     def failed(self, step: Step, why: str) -> None:
         """See Progress."""
@@ -46,13 +46,6 @@ class Lines:
 
     def _say(self, line: str, colour: str | None = None) -> None:
         typer.secho(redacted(line), fg=colour, err=True)
-
-
-def duration(seconds: float) -> str:
-    """`0.4 s`, `12 s`, `14 min`."""
-    if seconds < MINUTE_S:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    return f"{seconds / MINUTE_S:.0f} min"
 
 
 def print_plan(plan: Plan) -> None:
@@ -64,7 +57,7 @@ def print_plan(plan: Plan) -> None:
     shown = table(words("action"), prose("what"), prose("why"), figures("takes"))
     for step in plan.steps:
         told = escape(_what(step)), escape(why(step.change))
-        shown.add_row(_coloured(step.change), *told, duration(step.estimate_s))
+        shown.add_row(_coloured(step.change), *told, span(step.estimate_s))
     for change in plan.keeps:
         shown.add_row(
             _coloured(change), f"{change.resource.kind} {change.resource.name}", "is as wanted", NOTHING
@@ -118,9 +111,7 @@ def summary(plan: Plan) -> str:
     for step in plan.steps:
         counts[step.change.action] = counts.get(step.change.action, 0) + 1
     told = ", ".join(f"{count} to {action}" for action, count in counts.items())
-    return (
-        f"{told}; about {duration(plan.estimate_s)}. What needs nothing of one another runs at the same time."
-    )
+    return f"{told}; about {span(plan.estimate_s)}. What needs nothing of one another runs at the same time."
 
 
 def print_applied(

@@ -1,4 +1,4 @@
-"""How findings write names, sizes and times."""
+"""How people are told names, sizes and times."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pgfleet.core.diagnosis.words import counted, identifier, literal, size, span
+from pgfleet.core.words import counted, identifier, literal, size, span
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pgfleet.core.diagnosis.finding import Finding, Severity, Step
 from pgfleet.core.diagnosis.fleet import Fleet, Node
 from pgfleet.core.diagnosis.thresholds import MB
-from pgfleet.core.diagnosis.words import counted, identifier, literal, size
+from pgfleet.core.words import counted, identifier, literal, size
 
 
 def read_only_default(fleet: Fleet) -> Iterator[Finding]:

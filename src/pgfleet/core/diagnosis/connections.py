@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pgfleet.core.diagnosis.finding import Finding, Severity, Step
 from pgfleet.core.diagnosis.fleet import Fleet, Node
 from pgfleet.core.diagnosis.steps import APPLICATION, WHO_CONNECTS
-from pgfleet.core.diagnosis.words import identifier, percent
+from pgfleet.core.words import identifier, percent
 
 
 def nearly_full(fleet: Fleet) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pgfleet.core.diagnosis.finding import Finding, Severity, Step
 from pgfleet.core.diagnosis.fleet import Fleet, Node, is_named_for
 from pgfleet.core.diagnosis.steps import copy_anew, follow
-from pgfleet.core.diagnosis.words import counted, literal, size
+from pgfleet.core.words import counted, literal, size
 
 SEGMENTS_BYTES = 1 << 32
 

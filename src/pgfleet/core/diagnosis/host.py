@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pgfleet.core.diagnosis.finding import Finding, Severity, Step
 from pgfleet.core.diagnosis.fleet import Fleet, Node
 from pgfleet.core.diagnosis.rows import Archiver
-from pgfleet.core.diagnosis.words import counted, percent, shell, size, span
+from pgfleet.core.words import counted, percent, shell, size, span
 
 _QUORUM = re.compile(r"\s*(?:(?:first|any)\s+)?(\d+)\s*\(", re.IGNORECASE)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pgfleet.core.diagnosis.finding import Finding, Severity, Step
 from pgfleet.core.diagnosis.fleet import Fleet, Node
 from pgfleet.core.diagnosis.steps import APPLICATION, WHAT_IS_SET, conninfo, copy_anew, follow
-from pgfleet.core.diagnosis.words import shell
+from pgfleet.core.words import shell
 
 
 def no_primary(fleet: Fleet) -> Iterator[Finding]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pgfleet.core.diagnosis.finding import Finding, Severity, Step
 from pgfleet.core.diagnosis.fleet import Fleet, Node
 from pgfleet.core.diagnosis.rows import Sender
-from pgfleet.core.diagnosis.words import shell, size, span
 from pgfleet.core.lsn import Lsn, replayable
+from pgfleet.core.words import shell, size, span
 
 SENDER, NETWORK, FLUSH, REPLAY = "sender", "network", "flush", "replay"
 

@@ -9,7 +9,7 @@ from pgfleet.core.diagnosis.fleet import Fleet
 from pgfleet.core.diagnosis.obstacle import Obstacle
 from pgfleet.core.diagnosis.snapshot import NodeSeen
 from pgfleet.core.diagnosis.steps import APPLICATION, WHAT_IS_SET, WHO_CONNECTS
-from pgfleet.core.diagnosis.words import identifier, literal, shell
+from pgfleet.core.words import identifier, literal, shell
 
 
 def unreachable(fleet: Fleet) -> Iterator[Finding]:

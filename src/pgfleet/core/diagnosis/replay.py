@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pgfleet.core.diagnosis.finding import Finding, Severity, Step
 from pgfleet.core.diagnosis.fleet import Fleet, Node
-from pgfleet.core.diagnosis.words import counted, size, span
+from pgfleet.core.words import counted, size, span
 
 CONFLICTS = frozenset(
     ("RecoveryConflictSnapshot", "RecoveryConflictTablespace", "BufferPin", "relation", "BufferCleanup")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pgfleet.core.diagnosis.finding import Finding, Severity, Step
 from pgfleet.core.diagnosis.fleet import Fleet, Node
 from pgfleet.core.diagnosis.rows import Session
-from pgfleet.core.diagnosis.words import counted, literal, span
+from pgfleet.core.words import counted, literal, span
 
 
 def idle_transactions(fleet: Fleet) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from pgfleet.core.diagnosis.fleet import Fleet
 from pgfleet.core.diagnosis.rows import Server
 from pgfleet.core.diagnosis.snapshot import LOST, NO_ANSWER, NodeSeen
 from pgfleet.core.diagnosis.steps import APPLICATION
-from pgfleet.core.diagnosis.words import counted, identifier
+from pgfleet.core.words import counted, identifier
 
 
 def privileges(fleet: Fleet) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from pgfleet.core.diagnosis.fleet import Fleet, Node
 from pgfleet.core.diagnosis.rows import Slot
 from pgfleet.core.diagnosis.steps import copy_anew
 from pgfleet.core.diagnosis.thresholds import MB
-from pgfleet.core.diagnosis.words import counted, literal, size, span
+from pgfleet.core.words import counted, literal, size, span
 
 
 def slots(fleet: Fleet) -> Iterator[Finding]:

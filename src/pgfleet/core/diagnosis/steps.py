@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pgfleet.core.diagnosis.finding import Step
 from pgfleet.core.diagnosis.fleet import Node
-from pgfleet.core.diagnosis.words import literal, shell
+from pgfleet.core.words import literal, shell
 
 APPLICATION = "the application"
 """In the place of a node: where the application runs."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
+from pgfleet.core.words import size
 from pgfleet.errors import ProvisionError
 from pgfleet.provision.pace import Pace
 from pgfleet.provision.provider import Tell
@@ -14,7 +15,6 @@ from pgfleet.provision.selfhosted.job import Job
 from pgfleet.provision.selfhosted.marks import INSIDE, Mark, mark_path, new_mark, passfile_path
 from pgfleet.provision.selfhosted.places import Place, Site, identifier
 from pgfleet.provision.selfhosted.primary_steps import free_slot
-from pgfleet.provision.selfhosted.problems import shown_bytes
 from pgfleet.provision.selfhosted.settings import conninfo
 from pgfleet.provision.selfhosted.wishes import upstream
 
@@ -111,7 +111,7 @@ class Copying(Job):
             )
 
     async def _back_up(self) -> None:
-        self.tell(f"{self.place.name}: copies {shown_bytes(self.primary.size_bytes)}")
+        self.tell(f"{self.place.name}: copies {size(self.primary.size_bytes)}")
         argv = backup_argv(self.site, self.seen)
         result = await self.host.try_owner(
             *argv, on_line=Progress(self.place.name, self.tell), timeout_s=None
@@ -138,7 +138,7 @@ class Progress:
         found = _PROGRESS.match(line)
         if found and int(found[3]) >= self._told_percent + TELL_EVERY_PERCENT:
             self._told_percent = int(found[3]) // TELL_EVERY_PERCENT * TELL_EVERY_PERCENT
-            self._tell(f"{self._name}: {found[3]} % of {shown_bytes(int(found[2]) * 1024)} copied")
+            self._tell(f"{self._name}: {found[3]} % of {size(int(found[2]) * 1024)} copied")
 
 
 def _without_progress(text: str) -> str:

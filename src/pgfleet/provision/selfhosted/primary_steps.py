@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from pgfleet.core.words import literal
 from pgfleet.errors import ProvisionError
 from pgfleet.local.scram import scram_verifier
 from pgfleet.provision.pace import Pace
@@ -13,7 +14,7 @@ from pgfleet.provision.selfhosted.facts import Primary
 from pgfleet.provision.selfhosted.hba import with_block
 from pgfleet.provision.selfhosted.look_primary import MARK, wait_ready
 from pgfleet.provision.selfhosted.places import Place, identifier, written
-from pgfleet.provision.selfhosted.settings import quoted, shown_size
+from pgfleet.provision.selfhosted.settings import shown_size
 from pgfleet.provision.selfhosted.wishes import AT_START, LIMITED, REACHABLE
 
 HELD_TIMEOUT_S = 5.0
@@ -48,8 +49,8 @@ def alter_system(values: Mapping[str, str]) -> list[str]:
 
 def _in_sql(name: str, value: str) -> str:
     if name == "listen_addresses":
-        return ", ".join(quoted(word.strip()) for word in value.split(","))
-    return quoted(value)
+        return ", ".join(literal(word.strip()) for word in value.split(","))
+    return literal(value)
 
 
 async def change_settings(catalog: Catalog, primary: Primary, values: Mapping[str, str], tell: Tell) -> None:

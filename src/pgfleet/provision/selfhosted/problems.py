@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pgfleet.core.words import size
 from pgfleet.provision.selfhosted.facts import Data, Primary, Replica
 from pgfleet.provision.selfhosted.places import identifier
 from pgfleet.provision.selfhosted.view import View
@@ -123,16 +124,6 @@ def _of_room(view: View, seen: Replica) -> Iterator[str]:
     needed = needed_bytes(view.primary)
     if seen.data in (Data.NOTHING, Data.HALF) and seen.place.data_directory and seen.free_bytes < needed:
         yield (
-            f"{seen.place}: {seen.place.data_directory} has {shown_bytes(seen.free_bytes)} free and the copy needs"
-            f" {shown_bytes(needed)}; make room, or name another data_directory"
+            f"{seen.place}: {seen.place.data_directory} has {size(seen.free_bytes)} free and the copy needs"
+            f" {size(needed)}; make room, or name another data_directory"
         )
-
-
-def shown_bytes(amount_bytes: int) -> str:
-    """`1.2 GB`."""
-    amount = float(amount_bytes)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if amount < 1024:
-            return f"{amount:.0f} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"
-        amount /= 1024
-    return f"{amount:.1f} TB"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from pgfleet.core.words import literal
+
 LIMITS = (
     "max_connections",
     "max_locks_per_transaction",
@@ -33,14 +35,9 @@ def shown_size(amount_mb: int) -> str:
     return str(amount_mb)
 
 
-def quoted(value: str) -> str:
-    """A value in SQL."""
-    return "'" + value.replace("'", "''") + "'"
-
-
 def _in_file(value: str) -> str:
     """A value in a configuration file, where a backslash escapes."""
-    return quoted(value.replace("\\", r"\\"))
+    return literal(value.replace("\\", r"\\"))
 
 
 def values_of(text: str) -> dict[str, str]:

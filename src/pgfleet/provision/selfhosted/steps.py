@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from pgfleet.core.changes import Action, Change, Key
+from pgfleet.core.words import size
 from pgfleet.provision.provider import Step
 from pgfleet.provision.selfhosted.catalog import shown_psql
 from pgfleet.provision.selfhosted.copying import backup_argv
@@ -15,7 +16,6 @@ from pgfleet.provision.selfhosted.hba import block_lines, rules
 from pgfleet.provision.selfhosted.marks import passfile_path
 from pgfleet.provision.selfhosted.places import Place, identifier
 from pgfleet.provision.selfhosted.primary_steps import alter_system, new_values
-from pgfleet.provision.selfhosted.problems import shown_bytes
 from pgfleet.provision.selfhosted.replica_steps import RELOADED, own_values
 from pgfleet.provision.selfhosted.settings import with_values
 from pgfleet.provision.selfhosted.view import View
@@ -139,7 +139,7 @@ def _replica(view: View, change: Change) -> Step:
     place = _place(view, identifier(view.site.fleet, name))
     copies = not view.is_whole(name)
     slot = identifier(view.site.fleet, name)
-    what = f", {shown_bytes(view.primary.size_bytes)} to copy" if copies else ""
+    what = f", {size(view.primary.size_bytes)} to copy" if copies else ""
     return Step(
         change,
         f"{change.action} {name} on {place.login}, port {place.port}{what}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pgfleet.core.words import counted
 from pgfleet.settings.environment import read_environment
 from pgfleet.settings.source import FILE
 from pgfleet.settings.strays import lookalikes, strays
@@ -50,7 +51,7 @@ def _strays(environ: Mapping[str, str]) -> Iterator[str]:
 def _places(fields: Mapping[str, Any]) -> Iterator[str]:
     replicas = fields["replicas"]
     named = sum(node.variable.endswith("CONNECTION_STRING") for node in replicas)
-    told = [f"{named} replicas in the environment"] if named else []
+    told = [f"{counted(named, 'replica')} in the environment"] if named else []
     told += [f"{len(replicas) - named} in the fleet file"] if len(replicas) > named else []
     told += ["more by discovery"] if fields.get("discovery") else []
     if fields["primary"]:

@@ -110,4 +110,4 @@ def test_progress_is_told_by_tenths() -> None:
     assert [line.partition(" %")[0] for line in lines] == [
         f"replica-1: {percent}" for percent in (12, 25, 99, 100)
     ]
-    assert lines[0] == "replica-1: 12 % of 1000.0 MB copied"
+    assert lines[0] == "replica-1: 12 % of 1,000.0 MB copied"
